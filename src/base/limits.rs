@@ -1,0 +1,151 @@
+//! Every bound of the program in one place, each with its unit, source and reason.
+//!
+//! A buffer, queue, table or wait that has no limit here has a bug. What an administrator may
+//! change is a key of the configuration and has its default here.
+
+use std::time::Duration;
+
+// --- text -------------------------------------------------------------------------------------
+
+/// Characters of a stranger's text that one log field or error shows.
+pub const PRINTABLE_LENGTH: usize = 1_024;
+
+// --- SMTP, as a server ------------------------------------------------------------------------
+
+/// Octets of a command line with its CRLF. RFC 5321 §4.5.3.1.4 asks for 512 and extensions add to
+/// it; 4 KiB holds every parameter of every extension and long SMTPUTF8 addresses.
+pub const COMMAND_LINE_OCTETS: usize = 4_096;
+
+/// Octets of an AUTH line or response with its CRLF: RFC 4954 §4.
+pub const AUTH_LINE_OCTETS: usize = 12_288;
+
+/// Octets of a too long line that are read and thrown away before the session is closed, so that
+/// an endless line costs its sender a connection and us nothing.
+pub const DISCARDED_LINE_OCTETS: usize = 65_536;
+
+/// Octets of a user name that a client may present (RFC 4616 leaves it open; an address is 254).
+pub const USER_NAME_OCTETS: usize = 320;
+
+/// Recipients of one transaction. RFC 5321 §4.5.3.1.8 asks for at least 100; Exchange Online
+/// allows 1 to 1,000.
+pub const RECIPIENTS: usize = 1_000;
+
+/// Errors of one session before `421`: Postfix's hard error limit.
+pub const SESSION_ERRORS: u32 = 20;
+
+/// Refused logins of one session before `421`.
+pub const SESSION_AUTH_FAILURES: u32 = 5;
+
+/// Bytes of a body event at most, and of a read from a socket.
+pub const CHUNK_OCTETS: usize = 65_536;
+
+/// Wait for a command, a SASL response or the next bytes of a body: RFC 5321 §4.5.3.2.7.
+pub const SERVER_IDLE: Duration = Duration::from_secs(300);
+
+/// Wait for a client to take what we send, and for a TLS handshake to end.
+pub const HANDSHAKE: Duration = Duration::from_secs(30);
+
+/// Octets of the largest message that a listener takes, unless configured otherwise. Exchange
+/// Online announces 157,286,400; the usual mailbox limit of 35 MB counts the encoded message.
+pub const MESSAGE_OCTETS: u64 = 36_700_160;
+
+/// Octets of a message's header that are searched for fields: Postfix's header_size_limit is
+/// 102,400; more than this is content.
+pub const HEADER_OCTETS: usize = 262_144;
+
+/// `Received` lines after which a message is taken to be in a loop: RFC 5321 §6.3.
+pub const RECEIVED_LINES: usize = 100;
+
+/// Sessions of all listeners together.
+pub const SESSIONS: usize = 2_000;
+
+/// Password hashes that are computed at a time: each takes 19 MiB and a core.
+pub const CONCURRENT_PASSWORD_HASHES: usize = 2;
+
+/// Verified passwords that are remembered (as keyed digests) at a time.
+pub const REMEMBERED_PASSWORDS: usize = 4_096;
+
+// --- SMTP, as a client ------------------------------------------------------------------------
+
+/// Octets of one line of a reply. RFC 5321 §4.5.3.1.5 says 512; some servers send more.
+pub const REPLY_LINE_OCTETS: usize = 2_048;
+
+/// Lines of one reply.
+pub const REPLY_LINES: usize = 100;
+
+/// Octets of one AUTH command line with its CRLF up to which the initial response may be inline
+/// (RFC 4954 §4 with RFC 5321 §4.5.3.1.4); Dovecot and Gmail enforce it.
+pub const AUTH_INLINE_OCTETS: usize = 512;
+
+/// Wait for the connection and the TLS handshake.
+pub const CLIENT_CONNECT: Duration = Duration::from_secs(30);
+
+/// Wait for the greeting: RFC 5321 §4.5.3.2.1.
+pub const CLIENT_GREETING: Duration = Duration::from_secs(300);
+
+/// Wait for the reply to EHLO, STARTTLS, AUTH, RSET and QUIT; RFC 5321 names none.
+pub const CLIENT_COMMAND: Duration = Duration::from_secs(60);
+
+/// Wait for the reply to MAIL and to RCPT: RFC 5321 §4.5.3.2.2 and .3.
+pub const CLIENT_ENVELOPE: Duration = Duration::from_secs(300);
+
+/// Wait for the 354: RFC 5321 §4.5.3.2.4.
+pub const CLIENT_DATA: Duration = Duration::from_secs(120);
+
+/// Wait for upstream to take the next piece of the body: RFC 5321 §4.5.3.2.5.
+pub const CLIENT_BODY: Duration = Duration::from_secs(180);
+
+/// Wait for the reply to the final dot: RFC 5321 §4.5.3.2.6.
+pub const CLIENT_FINAL: Duration = Duration::from_secs(600);
+
+/// An upstream session that has been idle for this long is closed by us. Exchange Online closes
+/// after some minutes; a session that upstream has already closed costs a second attempt.
+pub const CLIENT_KEEP_WARM: Duration = Duration::from_secs(60);
+
+// --- tokens -----------------------------------------------------------------------------------
+
+/// Bytes of an answer of a token endpoint.
+pub const TOKEN_ANSWER_BYTES: usize = 1_048_576;
+
+/// Octets of an access token: what fits an AUTH response of RFC 4954 with the rest of XOAUTH2.
+pub const ACCESS_TOKEN_OCTETS: usize = 8_192;
+
+/// Wait for a connection to a token endpoint.
+pub const TOKEN_CONNECT: Duration = Duration::from_secs(10);
+
+/// Wait for the whole answer of a token endpoint.
+pub const TOKEN_TOTAL: Duration = Duration::from_secs(30);
+
+/// An access token is renewed when this much of its life is left (or a fifth of its life, if that
+/// is less): Exchange's HVE host refuses tokens with less than some minutes.
+pub const TOKEN_AHEAD: Duration = Duration::from_secs(600);
+
+/// A started consent is given up after this time.
+pub const CONSENT: Duration = Duration::from_secs(600);
+
+// --- bodies, queue and store ------------------------------------------------------------------
+
+/// Bytes of a body that are kept in memory; a larger one goes to a temporary file.
+pub const BODY_IN_MEMORY_BYTES: usize = 262_144;
+
+/// Bytes of one stored chunk of a body.
+pub const STORED_CHUNK_BYTES: usize = 262_144;
+
+/// How long a client in `confirm` mode waits for upstream's verdict, unless configured otherwise.
+/// Old devices give up after 30 s to 60 s.
+pub const CONFIRM_WITHIN: Duration = Duration::from_secs(20);
+
+/// First wait after a deferral; it doubles up to [`RETRY_MAX`].
+pub const RETRY_FIRST: Duration = Duration::from_secs(60);
+
+/// Longest wait between two attempts.
+pub const RETRY_MAX: Duration = Duration::from_secs(3_600);
+
+/// Messages of one account that are known in memory at a time; the rest waits in the store.
+pub const LANE_WINDOW: usize = 64;
+
+/// How often a second process's changes to the store are looked for.
+pub const STORE_POLL: Duration = Duration::from_millis(500);
+
+/// Submissions that share one sync at most.
+pub const GROUP_COMMIT: usize = 256;

@@ -1,0 +1,1 @@
+//! Floor 1: OAuth 2.0 as values.

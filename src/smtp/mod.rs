@@ -1,0 +1,12 @@
+//! Floor 1: the SMTP protocol without sockets, clock, log or random numbers.
+//!
+//! Owns the pieces of the wire format and the two session cores, [`server`] and [`client`], which
+//! share one contract ([`Step`]). Sources: RFC 5321, 3207, 4954, 2920, 1870, 6152, 6531, 2034.
+
+pub mod client;
+mod contract;
+mod reply;
+pub mod server;
+
+pub use contract::Step;
+pub use reply::Reply;
