@@ -1,0 +1,171 @@
+// The authorization server of the end-to-end tests: oidc-provider (certified, not ours), dressed like Entra ID.
+//
+//   node authorization_server.mjs SETTINGS.json
+//
+// Only the dress is written here: paths and token sizes as Entra ID has them, the mailbox that a token speaks for, a
+// sign-in page that a script can pass, and a small control interface that only the test bench uses.
+//
+// Settings: issuer, port, host, certificate and key (files), tenant, modules (the folder with node_modules),
+// mailboxes (list of addresses), scopes (list), introspector {id, secret}, and
+// clients: [{id, secret?, grants, mailbox?, access_token_seconds}].
+
+import { readFileSync } from 'node:fs';
+import { createServer } from 'node:https';
+import { createRequire } from 'node:module';
+import { pathToFileURL } from 'node:url';
+
+const settings = JSON.parse(readFileSync(process.argv[2], 'utf8'));
+const installed = createRequire(`${settings.modules}/`);
+const { Provider } = await import(pathToFileURL(installed.resolve('oidc-provider')));
+
+// An access token of Entra ID has some 1,600 characters. Short ones would hide every fault with long AUTH lines.
+const ACCESS_TOKEN_BITS = 1600 * 6;
+const OTHER_TOKEN_BITS = 256;
+
+const clientSettings = new Map(settings.clients.map((client) => [client.id, client]));
+const isAccessToken = (model) => model.kind === 'AccessToken' || model.kind === 'ClientCredentials';
+const accessTokenSeconds = (_context, _token, client) => clientSettings.get(client.clientId).access_token_seconds;
+
+const provider = new Provider(settings.issuer, {
+  clients: [...settings.clients.map(registration), introspectorRegistration(settings.introspector)],
+  scopes: ['openid', 'offline_access', ...settings.scopes],
+  routes: {
+    authorization: `/${settings.tenant}/oauth2/v2.0/authorize`,
+    token: `/${settings.tenant}/oauth2/v2.0/token`,
+    introspection: '/introspect',
+  },
+  features: {
+    clientCredentials: { enabled: true },
+    devInteractions: { enabled: false },
+    introspection: { enabled: true, allowedPolicy: (_context, client) => client.clientId === settings.introspector.id },
+  },
+  formats: { bitsOfOpaqueRandomness: (_context, model) => (isAccessToken(model) ? ACCESS_TOKEN_BITS : OTHER_TOKEN_BITS) },
+  ttl: { AccessToken: accessTokenSeconds, ClientCredentials: accessTokenSeconds, Interaction: 600, Session: 3600 },
+  pkce: { required: () => true },
+  rotateRefreshToken: true,
+  findAccount: (_context, id) => (settings.mailboxes.includes(id) ? { accountId: id, claims: () => ({ sub: id }) } : undefined),
+  // What introspection tells the mail server: the mailbox that this token speaks for.
+  extraTokenClaims: (_context, token) => ({ username: token.accountId ?? clientSettings.get(token.clientId).mailbox }),
+  interactions: { url: (_context, interaction) => `/interaction/${interaction.uid}` },
+  cookies: { keys: ['a key for tests only'] },
+});
+
+function registration({ id, secret, grants }) {
+  return {
+    client_id: id,
+    client_secret: secret,
+    token_endpoint_auth_method: secret ? 'client_secret_post' : 'none',
+    application_type: 'native',
+    grant_types: grants,
+    response_types: grants.includes('authorization_code') ? ['code'] : [],
+    redirect_uris: grants.includes('authorization_code') ? settings.redirect_uris : [],
+    id_token_signed_response_alg: 'RS256',
+  };
+}
+
+function introspectorRegistration({ id, secret }) {
+  return {
+    client_id: id,
+    client_secret: secret,
+    token_endpoint_auth_method: 'client_secret_basic',
+    grant_types: [],
+    response_types: [],
+    redirect_uris: [],
+  };
+}
+
+// OpenID Connect gives a refresh token only with prompt=consent; Entra ID gives it whenever offline_access is asked for.
+provider.use(async (context, next) => {
+  const asksOffline = (context.query.scope ?? '').split(' ').includes('offline_access');
+  if (context.path.endsWith('/authorize') && asksOffline && !context.query.prompt) {
+    context.query = { ...context.query, prompt: 'consent' };
+  }
+  await next();
+});
+
+// --- What happened, for the test bench ----------------------------------------------------------------------------
+
+const grants = []; // { client, grant, error? } in the order of the token endpoint's answers
+const accessTokens = []; // { client, token }
+
+const requested = (context) => ({ client: context.oidc.client?.clientId, grant: context.oidc.params?.grant_type });
+provider.on('grant.success', (context) => grants.push(requested(context)));
+provider.on('grant.error', (context, error) => grants.push({ ...requested(context), error: error.error }));
+for (const event of ['access_token.saved', 'client_credentials.saved']) {
+  provider.on(event, (token) => accessTokens.push({ client: token.clientId, token }));
+}
+
+const ofClient = (list, client) => list.filter((entry) => entry.client === client);
+const isLive = ({ token }) => !token.revoked && !token.isExpired;
+
+async function control(url, response) {
+  const client = url.searchParams.get('client');
+  switch (url.pathname) {
+    case '/control/state':
+      return json(response, {
+        grants: ofClient(grants, client),
+        live_access_tokens: ofClient(accessTokens, client).filter(isLive).length,
+      });
+    case '/control/revoke-access-tokens':
+      for (const entry of ofClient(accessTokens, client).filter(isLive)) {
+        await entry.token.destroy();
+        entry.token.revoked = true;
+      }
+      return json(response, {});
+    default:
+      response.writeHead(404).end();
+  }
+}
+
+function json(response, value) {
+  response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(value));
+}
+
+// --- Sign-in and consent ------------------------------------------------------------------------------------------
+
+async function interact(request, response, url) {
+  const interaction = await provider.interactionDetails(request, response);
+  if (interaction.prompt.name === 'consent') {
+    const grantId = await consentToEverything(interaction);
+    return provider.interactionFinished(request, response, { consent: { grantId } }, { mergeWithLastSubmission: true });
+  }
+  const mailbox = url.searchParams.get('mailbox') ?? interaction.params.login_hint;
+  if (!settings.mailboxes.includes(mailbox)) return signInPage(response);
+  return provider.interactionFinished(request, response, { login: { accountId: mailbox } });
+}
+
+async function consentToEverything({ params, session, grantId }) {
+  const grant = grantId
+    ? await provider.Grant.find(grantId)
+    : new provider.Grant({ accountId: session.accountId, clientId: params.client_id });
+  grant.addOIDCScope(params.scope);
+  return grant.save();
+}
+
+function signInPage(response) {
+  const buttons = settings.mailboxes
+    .map((mailbox) => `<button name="mailbox" value="${mailbox}">${mailbox}</button>`)
+    .join('\n');
+  response.writeHead(200, { 'content-type': 'text/html; charset=utf-8' });
+  response.end(`<!doctype html><title>Sign in</title><h1>Pick an account</h1><form method="get">\n${buttons}\n</form>`);
+}
+
+// --- The server ---------------------------------------------------------------------------------------------------
+
+const answerProtocol = provider.callback();
+
+async function answer(request, response) {
+  const url = new URL(request.url, settings.issuer);
+  try {
+    if (url.pathname.startsWith('/control/')) return await control(url, response);
+    if (url.pathname.startsWith('/interaction/')) return await interact(request, response, url);
+    return answerProtocol(request, response);
+  } catch (error) {
+    console.error(error);
+    response.writeHead(400, { 'content-type': 'text/plain' }).end(String(error));
+  }
+}
+
+provider.on('server_error', (_context, error) => console.error(error));
+const tls = { cert: readFileSync(settings.certificate), key: readFileSync(settings.key) };
+createServer(tls, answer).listen(settings.port, settings.host, () => console.log('ready'));
