@@ -6,7 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
+BENCH = Path(__file__).resolve().parent
+HERE = BENCH.parent
 PROJECT = HERE.parent.parent
 CACHE = Path(os.environ.get("MAILBEARER_E2E_CACHE") or PROJECT / "target" / "e2e-cache")
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import ssl
+import time
 import urllib.parse
 import urllib.request
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import parts
-from certificates import CertificateAuthority
-from gate import Gate
-from process import LOOPBACK, Daemon, free_port, listens
+from . import parts
+from .certificates import CertificateAuthority
+from .gate import Gate
+from .process import LOOPBACK, Daemon, free_port, listens, wait_until
 
 TENANT = "contoso.test"
 SCOPE = "https://outlook.office.com/SMTP.Send"
@@ -69,7 +70,7 @@ class AuthorizationServer:
         )
         self.daemon = Daemon(
             "authorization server",
-            [parts.NODE, parts.HERE / "authorization_server.mjs", settings],
+            [parts.NODE, parts.BENCH / "authorization_server.mjs", settings],
             folder / "authorization-server.log",
         )
 
@@ -84,9 +85,10 @@ class AuthorizationServer:
         """What the token endpoint has refused to this client, as `grant: error`."""
         return [f"{entry['grant']}: {entry['error']}" for entry in self._state(client)["grants"] if "error" in entry]
 
-    def live_access_tokens(self, client: str) -> int:
-        """How many access tokens of this client a mail server would still take."""
-        return self._state(client)["live_access_tokens"]
+    def wait_until_expired(self, client: Client) -> None:
+        """Waits until every access token that this client has got so far is worthless."""
+        end = self._state(client.id)["access_tokens_expire_at"]
+        wait_until("the access tokens expire", lambda: time.time() >= end, within=client.access_token_seconds + 5)
 
     def revoke_access_tokens(self, client: str) -> None:
         """Makes every access token of this client worthless at once; refresh tokens stay."""

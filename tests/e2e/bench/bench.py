@@ -6,10 +6,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from authorization import AuthorizationServer, Client
-from certificates import CertificateAuthority
-from process import tail
-from upstream import Upstream
+from .authorization import AuthorizationServer, Client
+from .certificates import CertificateAuthority
+from .process import tail
+from .upstream import Upstream
 
 ALICE = "alice@contoso.test"
 SCANNER = "scanner@contoso.test"
@@ -17,7 +17,7 @@ ROBOT = "robot@contoso.test"
 
 # The client registrations. All secrets are throw-away and exist in this run only.
 DESKTOP = Client("desktop", grants=("authorization_code", "refresh_token"))
-SHORT_LIVED = Client("short-lived", grants=("authorization_code", "refresh_token"), access_token_seconds=6)
+SHORT_LIVED = Client("short-lived", grants=("authorization_code", "refresh_token"), access_token_seconds=4)
 DAEMON = Client("daemon", grants=("client_credentials",), secret="daemon-secret-for-tests", mailbox=ROBOT)
 SHORT_LIVED_DAEMON = Client(
     "short-lived-daemon",
@@ -62,6 +62,10 @@ class Bench:
         for part in reversed(self._started):
             part.stop()
         self._started.clear()
+
+    def new_folder(self, name: str) -> Path:
+        """An empty folder, private to root as the data of a daemon should be."""
+        return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.folder))
 
     def logs(self) -> str:
         """The last lines of every log of the run, for a failure report."""

@@ -23,6 +23,7 @@ const ACCESS_TOKEN_BITS = 1600 * 6;
 const OTHER_TOKEN_BITS = 256;
 
 const clientSettings = new Map(settings.clients.map((client) => [client.id, client]));
+const epochSeconds = () => Math.floor(Date.now() / 1000); // as oidc-provider counts
 const isAccessToken = (model) => model.kind === 'AccessToken' || model.kind === 'ClientCredentials';
 const accessTokenSeconds = (_context, _token, client) => clientSettings.get(client.clientId).access_token_seconds;
 
@@ -47,13 +48,17 @@ const provider = new Provider(settings.issuer, {
   // What introspection tells the mail server: the mailbox that this token speaks for.
   extraTokenClaims: (_context, token) => ({ username: token.accountId ?? clientSettings.get(token.clientId).mailbox }),
   interactions: { url: (_context, interaction) => `/interaction/${interaction.uid}` },
+  renderError: (context, error) => {
+    context.type = 'text';
+    context.body = `${error.error}: ${error.error_description}`;
+  },
   cookies: { keys: ['a key for tests only'] },
 });
 
 function registration({ id, secret, grants }) {
   return {
     client_id: id,
-    client_secret: secret,
+    client_secret: secret ?? undefined,
     token_endpoint_auth_method: secret ? 'client_secret_post' : 'none',
     application_type: 'native',
     grant_types: grants,
@@ -86,17 +91,18 @@ provider.use(async (context, next) => {
 // --- What happened, for the test bench ----------------------------------------------------------------------------
 
 const grants = []; // { client, grant, error? } in the order of the token endpoint's answers
-const accessTokens = []; // { client, token }
+const accessTokens = []; // { client, token, expires }
 
 const requested = (context) => ({ client: context.oidc.client?.clientId, grant: context.oidc.params?.grant_type });
 provider.on('grant.success', (context) => grants.push(requested(context)));
 provider.on('grant.error', (context, error) => grants.push({ ...requested(context), error: error.error }));
 for (const event of ['access_token.saved', 'client_credentials.saved']) {
-  provider.on(event, (token) => accessTokens.push({ client: token.clientId, token }));
+  provider.on(event, (token) => {
+    accessTokens.push({ client: token.clientId, token, expires: epochSeconds() + token.expiration });
+  });
 }
 
 const ofClient = (list, client) => list.filter((entry) => entry.client === client);
-const isLive = ({ token }) => !token.revoked && !token.isExpired;
 
 async function control(url, response) {
   const client = url.searchParams.get('client');
@@ -104,13 +110,10 @@ async function control(url, response) {
     case '/control/state':
       return json(response, {
         grants: ofClient(grants, client),
-        live_access_tokens: ofClient(accessTokens, client).filter(isLive).length,
+        access_tokens_expire_at: Math.max(0, ...ofClient(accessTokens, client).map((entry) => entry.expires)),
       });
     case '/control/revoke-access-tokens':
-      for (const entry of ofClient(accessTokens, client).filter(isLive)) {
-        await entry.token.destroy();
-        entry.token.revoked = true;
-      }
+      await Promise.all(ofClient(accessTokens, client).map((entry) => entry.token.destroy()));
       return json(response, {});
     default:
       response.writeHead(404).end();

@@ -14,11 +14,11 @@ import subprocess
 import threading
 from pathlib import Path
 
-import parts
-from authorization import AuthorizationServer
-from certificates import CertificateAuthority
-from gate import Gate
-from process import LOOPBACK, Daemon, free_port, listens, wait_until
+from . import parts
+from .authorization import AuthorizationServer
+from .certificates import CertificateAuthority
+from .gate import Gate
+from .process import LOOPBACK, Daemon, free_port, listens, wait_until
 
 RECIPIENT_DOMAIN = "fabrikam.test"
 MAX_SESSIONS = 3

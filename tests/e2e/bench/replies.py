@@ -1,0 +1,28 @@
+"""What a client is told at the end of its data."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+
+
+# mailbearer's own words. Postfix says something near, `250 2.0.0 Ok: queued as ID`, when it has accepted a message.
+_QUEUED = re.compile(r"250 2\.0\.0 queued as \S+")
+
+
+def assert_queued(reply: str) -> None:
+    """mailbearer has stored the message."""
+    assert _QUEUED.fullmatch(reply), reply
+
+
+def assert_delivered(reply: str) -> None:
+    """The upstream has taken the message, and the reply is the upstream's."""
+    assert reply.startswith("250 ") and not _QUEUED.fullmatch(reply), reply
+
+
+def timed(action: Callable[[], str]) -> tuple[str, float]:
+    """A reply, and the seconds it took."""
+    begin = time.monotonic()
+    reply = action()
+    return reply, time.monotonic() - begin

@@ -1,0 +1,62 @@
+"""A 250 is a promise, also for a daemon that is killed right after it."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from bench.bench import DAEMON, ROBOT, Bench
+from bench.clients import Route, submit
+from bench.messages import assert_arrived, plain
+from bench.relay import Account, Relay
+from bench.replies import assert_queued
+
+from . import scenario
+
+ROUNDS = int(os.environ.get("MAILBEARER_E2E_KILL_ROUNDS", "100"))
+
+# The kill comes this long after the 250, so that it falls before, into and after the attempt to deliver.
+PAUSES = (0.0, 0.0, 0.005, 0.01, 0.02, 0.04)
+
+
+@scenario(f"kill -9 after the 250 in queue mode, restart, delivered: {ROUNDS} rounds")
+def kill_after_250(bench: Bench) -> str:
+    account = Account(ROBOT, DAEMON, delivery="queue")
+    relay = Relay(bench, [account])
+    route = Route(relay, account, encrypted=False)
+    waited_for_restart = delivered_twice = 0
+    relay.start()
+    for number in range(ROUNDS):
+        recipient, message = f"kill-{number}@fabrikam.test", plain(f"Round {number}")
+        assert_queued(submit(route, ROBOT, recipient, message.raw))
+        time.sleep(PAUSES[number % len(PAUSES)])
+        relay.kill()
+        waited_for_restart += not bench.upstream.arrivals(recipient)
+        relay.start()
+        arrived = bench.upstream.wait_for(recipient)
+        for copy in arrived:
+            assert_arrived(copy, message.expected)
+        delivered_twice += len(arrived) > 1
+    relay.stop()
+    return f"none lost, {waited_for_restart} delivered only after the restart, {delivered_twice} twice"
+
+
+@scenario("kill -9 while the upstream is down: every message of the queue survives")
+def kill_during_outage(bench: Bench) -> str:
+    account = Account(ROBOT, DAEMON, delivery="queue")
+    relay = Relay(bench, [account])
+    route = Route(relay, account, encrypted=False)
+    messages = {f"kill-outage-{number}@fabrikam.test": plain(f"Message {number}") for number in range(20)}
+    bench.upstream.gate.close()
+    try:
+        relay.start()
+        for recipient, message in messages.items():
+            assert_queued(submit(route, ROBOT, recipient, message.raw))
+        relay.kill()
+    finally:
+        bench.upstream.gate.open()
+    with relay:
+        for recipient, message in messages.items():
+            [arrived] = bench.upstream.wait_for(recipient, within=120)
+            assert_arrived(arrived, message.expected)
+    return f"{len(messages)} messages"

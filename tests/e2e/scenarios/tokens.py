@@ -1,0 +1,113 @@
+"""Where tokens come from, how they are renewed, and what happens without them."""
+
+from __future__ import annotations
+
+from bench.bench import ALICE, DAEMON, DESKTOP, ROBOT, SCANNER, SHORT_LIVED, SHORT_LIVED_DAEMON, Bench
+from bench.clients import Route, submit
+from bench.messages import assert_arrived, plain
+from bench.relay import Account, Relay
+from bench.replies import assert_delivered, assert_queued, timed
+
+from . import scenario
+
+
+def _delivers(bench: Bench, relay: Relay, account: Account, recipient: str) -> None:
+    """One message is answered with the verdict of the upstream, and arrives."""
+    message = plain()
+    assert_delivered(submit(Route(relay, account, encrypted=False), account.mailbox, recipient, message.raw))
+    [arrived] = bench.upstream.wait_for(recipient)
+    assert_arrived(arrived, message.expected)
+
+
+def _let_access_tokens_expire(bench: Bench, account: Account) -> None:
+    """Waits until the account's access tokens are worthless, and ends the upstream sessions opened with them."""
+    bench.authorization.wait_until_expired(account.client)
+    _end_upstream_sessions(bench)
+
+
+def _end_upstream_sessions(bench: Bench) -> None:
+    bench.upstream.gate.close()
+    bench.upstream.gate.open()
+
+
+@scenario("an account with client credentials fetches its token by itself")
+def client_credentials(bench: Bench) -> None:
+    account = Account(ROBOT, DAEMON)
+    before = bench.authorization.grants(DAEMON.id)
+    with Relay(bench, [account]) as relay:
+        _delivers(bench, relay, account, "client-credentials@fabrikam.test")
+        relay.check()
+        assert ROBOT in str(relay.status()), relay.status()
+    assert bench.authorization.grants(DAEMON.id) == [*before, "client_credentials"], "one token for one message"
+
+
+@scenario("login completes authorization code with PKCE, without a person, and the mail flows")
+def login(bench: Bench) -> None:
+    account = Account(ALICE, DESKTOP)
+    relay = Relay(bench, [account])
+    relay.login(account)
+    assert bench.authorization.grants(DESKTOP.id)[-1] == "authorization_code"
+    with relay:
+        _delivers(bench, relay, account, "login@fabrikam.test")
+
+
+@scenario("mail for an account that nobody has signed in is kept, and leaves after login")
+def login_later(bench: Bench) -> None:
+    account = Account(SCANNER, DESKTOP, confirm_within_seconds=2)
+    recipient, message = "login-later@fabrikam.test", plain()
+    with Relay(bench, [account]) as relay:
+        assert_queued(submit(Route(relay, account, encrypted=False), SCANNER, recipient, message.raw))
+        assert bench.upstream.arrivals(recipient) == []
+        relay.login(account)
+        [arrived] = bench.upstream.wait_for(recipient)
+        assert_arrived(arrived, message.expected)
+
+
+@scenario("expired access tokens are renewed by a refresh token that rotates, also across a restart")
+def rotation(bench: Bench) -> None:
+    account = Account(ALICE, SHORT_LIVED)
+    relay = Relay(bench, [account])
+    relay.login(account)
+    for start in range(2):
+        with relay:
+            for renewal in range(2):
+                _let_access_tokens_expire(bench, account)
+                _delivers(bench, relay, account, f"rotation-{start}-{renewal}@fabrikam.test")
+    grants = bench.authorization.grants(SHORT_LIVED.id)
+    assert grants.count("refresh_token") >= 4, grants
+    # oidc-provider ends the whole grant when a refresh token comes twice: none of the rotated ones was lost.
+    assert bench.authorization.refused_grants(SHORT_LIVED.id) == []
+
+
+@scenario("token endpoint down, token valid: mail flows")
+def endpoint_down_token_valid(bench: Bench) -> None:
+    account = Account(ROBOT, DAEMON)
+    with Relay(bench, [account]) as relay:
+        _delivers(bench, relay, account, "endpoint-up@fabrikam.test")
+        bench.authorization.gate.close()
+        try:
+            _end_upstream_sessions(bench)  # so that the token has to be shown again
+            _delivers(bench, relay, account, "endpoint-down@fabrikam.test")
+        finally:
+            bench.authorization.gate.open()
+
+
+@scenario("token endpoint down, token expired: confirm answers 250 queued, and the mail leaves when it is back")
+def endpoint_down_token_expired(bench: Bench) -> None:
+    account = Account(ROBOT, SHORT_LIVED_DAEMON, confirm_within_seconds=2)
+    recipient, message = "endpoint-back@fabrikam.test", plain()
+    with Relay(bench, [account]) as relay:
+        _delivers(bench, relay, account, "endpoint-before@fabrikam.test")
+        bench.authorization.gate.close()
+        try:
+            _let_access_tokens_expire(bench, account)
+            reply, seconds = timed(
+                lambda: submit(Route(relay, account, encrypted=False), ROBOT, recipient, message.raw)
+            )
+            assert_queued(reply)
+            assert seconds < account.confirm_within_seconds + 1, f"answered only after {seconds:.1f} s"
+            assert bench.upstream.arrivals(recipient) == []
+        finally:
+            bench.authorization.gate.open()
+        [arrived] = bench.upstream.wait_for(recipient, within=120)
+        assert_arrived(arrived, message.expected)
