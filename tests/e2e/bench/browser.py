@@ -8,29 +8,57 @@ import ssl
 import urllib.error
 import urllib.parse
 import urllib.request
+from dataclasses import dataclass
 
 
-def sign_in(start: str, mailbox: str, tls: ssl.SSLContext) -> str:
+@dataclass(frozen=True)
+class Page:
+    """What the address bar and the window show."""
+
+    url: str
+    text: str
+
+
+def sign_in(start: str, mailbox: str, tls: ssl.SSLContext, follow_to_loopback: bool = True) -> Page:
     """Opens the address that `mailbearer login` prints, signs in as `mailbox`, and ends where the redirects end.
 
-    Returns the text of the last page, which is what mailbearer shows on its loopback address. A page that has buttons
-    gets the one with this mailbox pressed; a server that was told the mailbox by `login_hint` shows no such page.
+    That is the page of mailbearer's loopback address, or, without `follow_to_loopback`, an empty page with that address:
+    what a browser on another machine shows. A sign-in page that has buttons gets the one with this mailbox pressed; a
+    server that was told the mailbox by `login_hint` shows no such page.
     """
     opener = urllib.request.build_opener(
         urllib.request.HTTPSHandler(context=tls),
         urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar()),
         urllib.request.ProxyHandler({}),
+        *([] if follow_to_loopback else [_StopAtLoopback()]),
     )
-    url, page = _open(opener, start)
-    if button := re.search(rf'<button name="(\w+)" value="{re.escape(mailbox)}"', page):
-        answer = urllib.parse.urlencode({button.group(1): mailbox})
-        url, page = _open(opener, f"{url}?{answer}")
+    page = _open(opener, start)
+    if button := re.search(rf'<button name="(\w+)" value="{re.escape(mailbox)}"', page.text):
+        page = _open(opener, f"{page.url}?{urllib.parse.urlencode({button.group(1): mailbox})}")
     return page
 
 
-def _open(opener: urllib.request.OpenerDirector, url: str) -> tuple[str, str]:
+def _open(opener: urllib.request.OpenerDirector, url: str) -> Page:
     try:
         with opener.open(url, timeout=30) as answer:
-            return answer.geturl(), answer.read().decode()
+            return Page(answer.geturl(), answer.read().decode())
+    except _Unreachable as end:
+        return Page(end.url, "")
     except urllib.error.HTTPError as refusal:
         raise AssertionError(f"{refusal.geturl()} answered {refusal.code}: {refusal.read().decode()}") from None
+
+
+class _Unreachable(Exception):
+    """A redirect to an address that this browser cannot reach."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.url = url
+
+
+class _StopAtLoopback(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, request, file, code, message, headers, url):  # noqa: ANN001, ANN201
+        # The authorization server is on loopback as well, but with TLS; a native application's redirect has none.
+        if url.startswith("http://"):
+            raise _Unreachable(url)
+        return super().redirect_request(request, file, code, message, headers, url)

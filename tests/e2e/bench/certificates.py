@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 class CertificateAuthority:
-    """Made with openssl; signs one server certificate for `localhost` and 127.0.0.1."""
+    """Made with openssl; signs one server certificate for `localhost`, and for no other name."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
@@ -17,7 +17,7 @@ class CertificateAuthority:
 
         key, request, extensions = folder / "ca.key", folder / "localhost.csr", folder / "localhost.ext"
         extensions.write_text(
-            "subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth\nbasicConstraints=CA:FALSE\n"
+            "subjectAltName=DNS:localhost\nextendedKeyUsage=serverAuth\nbasicConstraints=CA:FALSE\n"
         )
         new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
         _openssl(

@@ -62,7 +62,11 @@ def listens(port: int) -> bool:
 
 
 class Daemon:
-    """One process that stays up, in a session of its own so that no signal reaches it by accident."""
+    """One process that stays up, in a session of its own so that no signal reaches it by accident.
+
+    It does not outlive the bench: if the bench is killed, the kernel asks the process to end (setpriv replaces itself
+    by the command, so the process id is the command's).
+    """
 
     def __init__(
         self, name: str, command: Sequence[str | Path], log: Path, environment: Mapping[str, str] | None = None
@@ -71,7 +75,7 @@ class Daemon:
         self.log = log
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                [str(word) for word in command],
+                ["setpriv", "--pdeathsig", "TERM", "--", *map(str, command)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

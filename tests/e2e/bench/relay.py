@@ -45,6 +45,9 @@ class Relay:
     serves_network: bool = False
     """Whether it has a second listener, for clients on loopback that do not authenticate."""
 
+    upstream_host: str = "localhost"
+    """The name that the upstream's certificate must have."""
+
     port: int = field(default_factory=free_port)
     network_port: int = field(default_factory=free_port)
 
@@ -93,21 +96,35 @@ class Relay:
 
     def login(self, account: Account) -> str:
         """`mailbearer login`, with a script in the place of the person. Returns what the person's browser shows last."""
+        return self._login(account, paste=False)
+
+    def login_by_pasting(self, account: Account) -> None:
+        """The same for a person whose browser is on another machine: the redirect ends nowhere, its URL is pasted."""
+        self._login(account, paste=True)
+
+    def _login(self, account: Account, paste: bool) -> str:
         command = [str(parts.mailbearer()), "login", account.mailbox, "--config", str(self.configuration)]
         empty = self.bench.new_folder("no-browser")  # a PATH without a browser: the URL is printed, nothing opens
         output = self.folder / "login.log"
         with output.open("wb") as log, subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env={"PATH": str(empty)}
+            command,
+            stdin=subprocess.PIPE if paste else subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={"PATH": str(empty)},
         ) as process:
             try:
                 address = wait_until("mailbearer login prints the address", lambda: _first_address(output, process))
-                page = sign_in(address, account.mailbox, self.bench.authorization.tls())
+                last = sign_in(address, account.mailbox, self.bench.authorization.tls(), follow_to_loopback=not paste)
+                if paste:
+                    process.stdin.write(f"{last.url}\n".encode())
+                    process.stdin.flush()
                 status = process.wait(timeout=PATIENCE)
             finally:
                 process.kill()
         if status != 0:
             raise AssertionError(f"mailbearer login ended with {status}:\n{output.read_text()}")
-        return page
+        return last.text
 
     def _run(self, *arguments: str) -> str:
         command = [parts.mailbearer(), *arguments, "--config", self.configuration]
@@ -150,7 +167,7 @@ account = "{self.accounts[0].mailbox}"
         return f"""
 [[provider]]
 name = "lab"
-smtp = {{ host = "localhost", port = {self.bench.upstream.gate.port}, tls = "starttls" }}
+smtp = {{ host = "{self.upstream_host}", port = {self.bench.upstream.gate.port}, tls = "starttls" }}
 authorize_url = "{authorization.authorize_url}"
 token_url = "{authorization.token_url}"
 scopes = ["{SCOPE}", "offline_access"]

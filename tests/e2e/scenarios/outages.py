@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from bench.bench import DAEMON, ROBOT, Bench
 from bench.clients import Route, submit
 from bench.messages import Message, assert_arrived, awkward, plain
+from bench.process import LOOPBACK
 from bench.relay import Account, Relay
 from bench.replies import assert_delivered, assert_queued, timed
 from bench.upstream import MAX_SESSIONS
@@ -52,6 +53,15 @@ def outage_in_confirm_mode(bench: Bench) -> None:
             _all_arrive(bench, messages)
     finally:
         bench.upstream.gate.open()
+
+
+@scenario("an upstream whose certificate has another name gets nothing, and the mail is kept")
+def wrong_certificate_name(bench: Bench) -> None:
+    account = Account(ROBOT, DAEMON, confirm_within_seconds=2)
+    recipient = "wrong-name@fabrikam.test"
+    with Relay(bench, [account], upstream_host=LOOPBACK) as relay:  # the certificate is for `localhost` only
+        assert_queued(submit(Route(relay, account, encrypted=False), ROBOT, recipient, plain().raw))
+    assert bench.upstream.arrivals(recipient) == []
 
 
 @scenario("a crowd of clients never opens more upstream sessions than the provider allows")

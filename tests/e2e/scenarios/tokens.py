@@ -51,6 +51,15 @@ def login(bench: Bench) -> None:
         _delivers(bench, relay, account, "login@fabrikam.test")
 
 
+@scenario("login takes the pasted redirect URL where no browser can reach it")
+def login_by_pasting(bench: Bench) -> None:
+    account = Account(SCANNER, DESKTOP)
+    relay = Relay(bench, [account])
+    relay.login_by_pasting(account)
+    with relay:
+        _delivers(bench, relay, account, "login-pasted@fabrikam.test")
+
+
 @scenario("mail for an account that nobody has signed in is kept, and leaves after login")
 def login_later(bench: Bench) -> None:
     account = Account(SCANNER, DESKTOP, confirm_within_seconds=2)
@@ -77,6 +86,16 @@ def rotation(bench: Bench) -> None:
     assert grants.count("refresh_token") >= 4, grants
     # oidc-provider ends the whole grant when a refresh token comes twice: none of the rotated ones was lost.
     assert bench.authorization.refused_grants(SHORT_LIVED.id) == []
+
+
+@scenario("an access token that the upstream refuses before its time is renewed, and the mail is delivered")
+def revoked(bench: Bench) -> None:
+    account = Account(ROBOT, DAEMON)
+    with Relay(bench, [account]) as relay:
+        _delivers(bench, relay, account, "revoked-before@fabrikam.test")
+        bench.authorization.revoke_access_tokens(DAEMON.id)
+        _end_upstream_sessions(bench)
+        _delivers(bench, relay, account, "revoked-after@fabrikam.test")
 
 
 @scenario("token endpoint down, token valid: mail flows")
