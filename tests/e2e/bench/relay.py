@@ -147,7 +147,8 @@ tls = "starttls"
 auth = "required"
 """
             + network
-            + self._provider()
+            + self._provider("lab", [SCOPE, "offline_access"])
+            + self._provider("lab-applications", [APPLICATION_SCOPE])
             + "".join(self._account(account) for account in self.accounts)
         )
 
@@ -162,15 +163,15 @@ from = ["{ipaddress.ip_network(LOOPBACK)}"]
 account = "{self.accounts[0].mailbox}"
 """
 
-    def _provider(self) -> str:
+    def _provider(self, name: str, scopes: list[str]) -> str:
         authorization = self.bench.authorization
         return f"""
 [[provider]]
-name = "lab"
+name = "{name}"
 smtp = {{ host = "{self.upstream_host}", port = {self.bench.upstream.gate.port}, tls = "starttls" }}
 authorize_url = "{authorization.authorize_url}"
 token_url = "{authorization.token_url}"
-scopes = ["{SCOPE}", "offline_access"]
+scopes = {json.dumps(scopes)}
 ca_file = "{self.bench.authority.certificate}"
 limits = {{ sessions = {MAX_SESSIONS}, messages_per_minute = 100000, recipients_per_day = 1000000 }}
 """
@@ -180,7 +181,7 @@ limits = {{ sessions = {MAX_SESSIONS}, messages_per_minute = 100000, recipients_
         lines = [
             "[[account]]",
             f'mailbox = "{account.mailbox}"',
-            'provider = "lab"',
+            f'provider = "{"lab-applications" if client.secret else "lab"}"',
             f'client_id = "{client.id}"',
             f'grant = "{client.grants[0]}"',
             'sender = "keep"',
@@ -193,7 +194,6 @@ limits = {{ sessions = {MAX_SESSIONS}, messages_per_minute = 100000, recipients_
             secret.touch(mode=0o600)
             secret.write_text(client.secret)
             lines.append(f'client_secret = {{ file = "{secret}" }}')
-            lines.append(f'scopes = ["{APPLICATION_SCOPE}"]')
         lines += [
             "",
             "[[credential]]",

@@ -35,7 +35,7 @@ def _delivers_files(bench: Bench, client: str, send: SendFile, encrypted: bool) 
                 [arrived] = bench.upstream.wait_for(recipient)
                 assert_arrived(arrived, message.expected)
             except AssertionError as failure:
-                raise AssertionError(f"{message.name}: {failure}") from failure
+                raise AssertionError(f"{message.name}: {failure}") from None
     return f"{len(messages)} messages"
 
 
