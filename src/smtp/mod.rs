@@ -5,6 +5,8 @@
 
 pub mod client;
 mod contract;
+pub mod dot;
+pub mod line;
 mod reply;
 pub mod server;
 
