@@ -72,6 +72,16 @@ pub const SESSIONS: usize = 2_000;
 /// Password hashes that are computed at a time: each takes 19 MiB and a core.
 pub const CONCURRENT_PASSWORD_HASHES: usize = 2;
 
+/// KiB that checking one password may take. New hashes take 19,456 (OWASP); hashes from elsewhere
+/// are taken up to this.
+pub const PASSWORD_HASH_MEMORY_KIB: u32 = 131_072;
+
+/// Passes over its memory that checking one password may take.
+pub const PASSWORD_HASH_PASSES: u32 = 10;
+
+/// Lanes that a password hash may have.
+pub const PASSWORD_HASH_LANES: u32 = 16;
+
 /// Verified passwords that are remembered (as keyed digests) at a time.
 pub const REMEMBERED_PASSWORDS: usize = 4_096;
 
