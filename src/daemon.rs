@@ -15,8 +15,8 @@ use tokio_util::task::TaskTracker;
 use crate::base::{Clock, limits};
 use crate::config::{Config, Listener, ListenerTls};
 use crate::inbound::{Access, AccessError, BindError, Inbound, Listening};
-use crate::net::{CertificateError, Certificates, TlsSetupError};
-use crate::outbound::Upstream;
+use crate::net::{CertificateError, Certificates};
+use crate::outbound::{Upstream, UpstreamError};
 use crate::queue::{Queue, Schedule};
 use crate::store::{DaemonLock, Store, StoreError};
 use crate::token::TokenManager;
@@ -49,9 +49,10 @@ impl Daemon {
         let store = Store::open(&server.data_dir, clock.clone())?;
         let lock = store.lock_for_daemon()?;
         let tokens = TokenManager::new(&config.accounts, store.clone(), clock.clone())?;
-        let upstreams = config.accounts.iter().map(|account| {
-            Upstream::new(account.clone(), &server.hostname, tokens.clone())
-        });
+        let upstreams = config
+            .accounts
+            .iter()
+            .map(|account| Upstream::new(account.clone(), &server.hostname, tokens.clone()));
         let upstreams = upstreams.collect::<Result<Vec<_>, _>>()?;
         let access = Arc::new(Access::open(config, &store).await?);
         let confirm_within = server.confirm_within;
@@ -157,9 +158,9 @@ pub enum StartError {
     /// The data directory or the store in it.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// TLS towards a provider.
+    /// The way to a provider.
     #[error(transparent)]
-    Tls(#[from] TlsSetupError),
+    Upstream(#[from] UpstreamError),
     /// A listener's certificate.
     #[error(transparent)]
     Certificate(#[from] CertificateError),

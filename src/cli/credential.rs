@@ -3,7 +3,6 @@
 //! Credentials stand in the configuration or in the store. The commands here change the store; a
 //! running daemon notices within a second.
 
-
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
@@ -93,7 +92,7 @@ fn hash(password: &crate::base::Secret) -> Result<PasswordHash, Failure> {
 impl Add {
     async fn run(self) -> Result<(), Failure> {
         let (config, store) = self.config.load_with_store()?;
-        let account = AccountName::parse(&self.account).ok();
+        let account = self.account.parse::<AccountName>().ok();
         let account = config.accounts.iter().find(|known| Some(&known.name) == account.as_ref());
         let Some(account) = account else {
             let known: Vec<_> = config.accounts.iter().map(|known| known.name.as_str()).collect();

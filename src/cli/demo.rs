@@ -82,7 +82,8 @@ impl Demo {
             .into_iter()
             .all(|(received, sent)| is_byte_for_byte(received, sent));
         if !is_whole {
-            let text = "upstream does not hold what the client sent: this is a bug, please report it";
+            let text =
+                "upstream does not hold what the client sent: this is a bug, please report it";
             return Err(Failure::new(Exit::Software, text));
         }
         steps.done("Upstream holds both messages byte for byte, apart from one Received line.");

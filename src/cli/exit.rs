@@ -72,8 +72,7 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         let exit = match &error {
             StoreError::Full { .. } => Exit::Io,
-            StoreError::Unsafe { .. } => Exit::Permission,
-            StoreError::Locked { .. } => Exit::Unavailable,
+            StoreError::Exposed { .. } => Exit::Permission,
             _ => Exit::Unavailable,
         };
         Self::new(exit, error)
@@ -89,7 +88,7 @@ impl From<StartError> for Failure {
             }
             StartError::Bind(error) => Self::new(Exit::Unavailable, error),
             StartError::Certificate(error) => Self::new(Exit::Config, error),
-            StartError::Tls(error) => Self::new(Exit::Config, error),
+            StartError::Upstream(error) => Self::new(Exit::Config, error),
             StartError::Access(error) => Self::new(Exit::Unavailable, error),
             StartError::Address(error) => Self::new(Exit::Os, error),
         }

@@ -52,10 +52,14 @@ impl Login {
         }
         let signed_in = consent.finish(pasted_line()).await?;
         store.resume(account.name.as_str()).await?;
-        println!("Signed in. {} can send{}", account.name, match signed_in.expires_at {
-            Some(at) => format!("; its access token is renewed before {at}."),
-            None => ".".to_owned(),
-        });
+        println!(
+            "Signed in. {} can send{}",
+            account.name,
+            match signed_in.expires_at {
+                Some(at) => format!("; its access token is renewed before {at}."),
+                None => ".".to_owned(),
+            }
+        );
         if !signed_in.is_renewable {
             println!(
                 "The provider gave no refresh token, so this will end then: check that the scope \
@@ -67,7 +71,7 @@ impl Login {
 }
 
 fn find<'a>(config: &'a Config, name: &str) -> Result<&'a Account, Failure> {
-    let wanted = AccountName::parse(name).ok();
+    let wanted = name.parse::<AccountName>().ok();
     let account = config.accounts.iter().find(|account| Some(&account.name) == wanted.as_ref());
     account.map(|account| &**account).ok_or_else(|| {
         let known: Vec<_> = config.accounts.iter().map(|account| account.name.as_str()).collect();

@@ -118,9 +118,10 @@ pub(super) fn compose(from: &Mailbox, to: &[Mailbox], subject: &str) -> Result<V
 impl From<OldClientError> for Failure {
     fn from(error: OldClientError) -> Self {
         match &error {
-            OldClientError::Io(_) => {
-                Self::new(Exit::Unavailable, format!("{error}. Is the relay running? mailbearer serve"))
-            }
+            OldClientError::Io(_) => Self::new(
+                Exit::Unavailable,
+                format!("{error}. Is the relay running? mailbearer serve"),
+            ),
             OldClientError::Refused { text, .. } if text.starts_with('4') => {
                 Self::new(Exit::Temporary, error)
             }

@@ -52,7 +52,8 @@ impl Status {
         if self.json {
             return print_json(&report);
         }
-        let mut table = Table::new(["ACCOUNT", "PROVIDER", "STATE", "TOKEN UNTIL", "QUEUED", "FAILED"]);
+        let mut table =
+            Table::new(["ACCOUNT", "PROVIDER", "STATE", "TOKEN UNTIL", "QUEUED", "FAILED"]);
         for account in &report.accounts {
             table.row([
                 account.account.clone(),
@@ -142,7 +143,9 @@ fn state_of(account: &Account, grant: Option<&StoredGrant>) -> (&'static str, Op
 
 fn sign_in_advice(account: &Account) -> String {
     match account.grant {
-        Grant::AuthorizationCode => format!(", or sign in again (mailbearer login {})", account.name),
+        Grant::AuthorizationCode => {
+            format!(", or sign in again (mailbearer login {})", account.name)
+        }
         Grant::ClientCredentials => String::new(),
     }
 }

@@ -92,12 +92,15 @@ impl Access {
                 patterns(&stored.may_send_as),
                 patterns(&stored.may_send_to),
             );
-            let account = AccountName::parse(&stored.account).ok();
+            let account = stored.account.parse::<AccountName>().ok();
             let account = account.and_then(|account| self.accounts.get(&account));
-            let (Ok(hash), Ok(may_send_as), Ok(may_send_to), Some(account)) = (hash, as_, to, account)
+            let (Ok(hash), Ok(may_send_as), Ok(may_send_to), Some(account)) =
+                (hash, as_, to, account)
             else {
                 tracing::warn!(
-                    event = "credential_left_out", credential = name, account = stored.account,
+                    event = "credential_left_out",
+                    credential = name,
+                    account = stored.account,
                     "its account is not configured or its entry is damaged; remove and add it again"
                 );
                 continue;

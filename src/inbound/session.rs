@@ -20,7 +20,7 @@ use crate::mail::{
 };
 use crate::net::{Arrival, Wire};
 use crate::queue::Submission;
-use crate::smtp::server::{AuthOffer, ServerEvent, ServerSession, ServerSettings};
+use crate::smtp::server::{AuthOffer, ServerEvent, ServerSession, ServerSettings, SessionEnd};
 use crate::smtp::{Reply, Step};
 use crate::store::{BodyWriter, StoreError};
 
@@ -74,14 +74,9 @@ struct Intake {
 }
 
 impl Session {
-    fn new(
-        wire: Wire,
-        peer: SocketAddr,
-        inbound: Arc<Inbound>,
-        listening: Arc<Listening>,
-    ) -> Self {
+    fn new(wire: Wire, peer: SocketAddr, inbound: Arc<Inbound>, listening: Arc<Listening>) -> Self {
         let listener = &listening.listener;
-        let network = listener.networks.iter().find(|network| network.contains(peer.ip()));
+        let network = listener.network_of(peer.ip());
         let network_client =
             network.and_then(|network| inbound.access.network_client(&network.account));
         let max_message_octets = max_octets(&inbound, network_client.as_ref());
@@ -96,7 +91,7 @@ impl Session {
                 (AuthPolicy::Required | AuthPolicy::Optional, true) => AuthOffer::Plaintext,
                 (AuthPolicy::Required | AuthPolicy::Optional, false) => AuthOffer::OnlyTls,
             },
-            require_auth: listener.auth == AuthPolicy::Required || network_client.is_none(),
+            require_auth: network_client.is_none(),
             bare_newline: listener.bare_newline,
         };
         let started = Instant::now();
@@ -165,7 +160,7 @@ impl Session {
                     self.client = self.network_client.clone();
                     self.core.tls_started(Instant::now());
                 }
-                Step::Close => return "closed",
+                Step::Close => return self.core.ended_by().map_or("closed", SessionEnd::as_str),
             }
         }
     }
@@ -325,7 +320,7 @@ impl Session {
             helo: self.helo.clone(),
             address: self.peer.ip(),
             is_authenticated: client.credential.is_some(),
-            is_encrypted: self.wire.tls_version().is_some(),
+            is_encrypted: self.core.is_tls_active(),
             is_extended: self.is_extended,
             smtputf8: parameters.smtputf8,
         };
@@ -375,6 +370,7 @@ impl Session {
             event = "session_end", session_id = %self.id, peer = %self.peer,
             listener = %self.listening.listener.address,
             helo = %Printable::text(&self.helo), tls = self.wire.tls_version(),
+            repaired_newlines = self.core.repaired_newlines(),
             credential = client.and_then(|client| client.credential.as_deref()),
             accepted = self.accepted, refused = self.refused, ending,
             session_ms = self.started.elapsed().as_millis() as u64,

@@ -34,7 +34,9 @@ pub(crate) fn reply_to_fault(error: &StoreError) -> Reply {
         StoreError::Full { .. } => {
             Reply::new(452, EnhancedCode::new(4, 3, 1), "no room left here: try again later")
         }
-        _ => Reply::new(451, EnhancedCode::new(4, 3, 0), "not kept, a local fault: try again later"),
+        _ => {
+            Reply::new(451, EnhancedCode::new(4, 3, 0), "not kept, a local fault: try again later")
+        }
     }
 }
 

@@ -57,8 +57,10 @@ impl Certificates {
     /// From `directory/certificate.pem` and `directory/key.pem`, which are made on first use for
     /// `hostname`, localhost and the loopback addresses.
     pub fn self_signed(directory: &Path, hostname: &str) -> Result<Self, CertificateError> {
-        let files =
-            Files { certificate: directory.join("certificate.pem"), key: directory.join("key.pem") };
+        let files = Files {
+            certificate: directory.join("certificate.pem"),
+            key: directory.join("key.pem"),
+        };
         if !files.certificate.exists() || !files.key.exists() {
             files.generate(directory, hostname)?;
         }

@@ -3,8 +3,8 @@
 //! Owns [`Wire`]: reading with a deadline, writing with a patience, and the change from plaintext
 //! to TLS. It never looks at what passes.
 
-use std::future::poll_fn;
 use std::future::Future as _;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -25,6 +25,9 @@ use crate::base::limits;
 pub struct Wire {
     stream: Stream,
     buffer: BytesMut,
+    /// Octets that the next read asks for: grows while reads come back full, as they do in a large
+    /// body, and falls again, so that an idle session costs little.
+    reach: usize,
 }
 
 /// What came of waiting for the peer.
@@ -50,12 +53,12 @@ impl Wire {
     pub fn new(stream: TcpStream) -> Self {
         // Small writes are whole replies; waiting for more to send only delays the dialog.
         let _ = stream.set_nodelay(true);
-        Self { stream: Stream::Plain(stream), buffer: BytesMut::new() }
+        Self { stream: Stream::Plain(stream), buffer: BytesMut::new(), reach: limits::READ_OCTETS }
     }
 
     /// Waits until bytes are there, the peer has gone, or `deadline` has passed.
     pub async fn arrival(&mut self, deadline: Option<Instant>) -> Arrival {
-        self.buffer.reserve(limits::READ_OCTETS);
+        self.buffer.reserve(self.reach);
         let read = self.stream.read_buf(&mut self.buffer);
         let read = match deadline {
             Some(deadline) => match timeout_at(deadline.into(), read).await {
@@ -66,7 +69,14 @@ impl Wire {
         };
         match read {
             Ok(0) | Err(_) => Arrival::End,
-            Ok(_) => Arrival::Bytes,
+            Ok(octets) => {
+                self.reach = match octets >= self.reach {
+                    true => (self.reach * 2).min(limits::CHUNK_OCTETS),
+                    false if octets < self.reach / 4 => limits::READ_OCTETS,
+                    false => self.reach,
+                };
+                Arrival::Bytes
+            }
         }
     }
 

@@ -91,6 +91,20 @@ pub enum Attempted {
     },
 }
 
+/// Why an account has no way out.
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamError {
+    /// No certificate can carry the host's name.
+    #[error("no certificate can be valid for the host `{host}`; check smtp.host of the provider")]
+    HostName {
+        /// The name.
+        host: String,
+    },
+    /// There is nobody to vouch for the host.
+    #[error(transparent)]
+    Trust(#[from] TlsSetupError),
+}
+
 /// The way out of one account.
 pub struct Upstream {
     account: Arc<Account>,
@@ -105,10 +119,11 @@ impl Upstream {
         account: Arc<Account>,
         ehlo_name: &str,
         tokens: TokenManager,
-    ) -> Result<Self, TlsSetupError> {
+    ) -> Result<Self, UpstreamError> {
         let provider = &account.provider;
-        let server_name = ServerName::try_from(provider.smtp.host.clone())
-            .map_err(|_| TlsSetupError::HostName(provider.smtp.host.clone()))?;
+        let host = &provider.smtp.host;
+        let server_name = ServerName::try_from(host.clone())
+            .map_err(|_| UpstreamError::HostName { host: host.clone() })?;
         let endpoint = Arc::new(Endpoint {
             smtp: provider.smtp.clone(),
             server_name,

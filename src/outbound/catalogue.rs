@@ -20,7 +20,12 @@ struct Row {
     class: Class,
 }
 
-const fn row(codes: &'static [u16], enhanced: &'static str, text: &'static str, class: Class) -> Row {
+const fn row(
+    codes: &'static [u16],
+    enhanced: &'static str,
+    text: &'static str,
+    class: Class,
+) -> Row {
     Row { codes, enhanced, text, class }
 }
 

@@ -8,5 +8,5 @@ pub mod catalogue;
 mod pool;
 mod session;
 
-pub use attempt::{Attempted, Content, Message, Progress, Upstream};
+pub use attempt::{Attempted, Content, Message, Progress, Upstream, UpstreamError};
 pub use pool::Seat;

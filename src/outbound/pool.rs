@@ -73,8 +73,9 @@ impl Seat {
 
     /// Keeps a session for the next holder of a seat.
     pub(crate) fn keep(&self, session: UpstreamSession) {
-        if !session.is_over() {
-            self.pool.lock().push(session);
+        match session.is_idle() {
+            true => self.pool.lock().push(session),
+            false => drop(tokio::spawn(session.quit())),
         }
     }
 }

@@ -10,7 +10,7 @@ use rustls_pki_types::ServerName;
 
 use crate::base::{Secret, limits};
 use crate::config::{SmtpEndpoint, UpstreamTls};
-use crate::mail::{Outcome, Phase, Status};
+use crate::mail::{Class, Outcome, Phase, Status};
 use crate::net::{Arrival, Wire, dial};
 use crate::outbound::catalogue::classify;
 use crate::smtp::client::{
@@ -56,7 +56,7 @@ impl UpstreamSession {
     pub(crate) async fn open(endpoint: Arc<Endpoint>) -> Result<Self, Outcome> {
         let SmtpEndpoint { host, port, tls } = &endpoint.smtp;
         let mut wire = dial(host, *port).await.map_err(|error| {
-            Outcome::new(crate::mail::Class::Defer, Status::event(Phase::Connect, error.to_string()))
+            Outcome::new(Class::Defer, Status::event(Phase::Connect, error.to_string()))
         })?;
         let tls = match tls {
             UpstreamTls::StartTls => ClientTls::StartTls,
@@ -140,12 +140,12 @@ impl UpstreamSession {
 
     /// True if the session can take another transaction, as far as can be told without waiting.
     pub(crate) async fn is_usable(&mut self) -> bool {
-        !self.is_over && self.wire.arrival_now().await.is_none()
+        self.is_idle() && self.wire.arrival_now().await.is_none()
     }
 
-    /// True once the dialog has ended.
-    pub(crate) fn is_over(&self) -> bool {
-        self.is_over
+    /// True if nothing is going on and nothing is wrong.
+    pub(crate) fn is_idle(&self) -> bool {
+        !self.is_over && self.core.is_idle()
     }
 
     /// Says QUIT and closes.
@@ -201,7 +201,7 @@ impl UpstreamSession {
             Step::Close => {
                 self.is_over = true;
                 return Err(Outcome::new(
-                    crate::mail::Class::Defer,
+                    Class::Defer,
                     Status::event(Phase::Local, "the session is over"),
                 ));
             }
@@ -227,31 +227,28 @@ async fn start_tls(wire: &mut Wire, endpoint: &Endpoint) -> Result<(), Outcome> 
     handshake.await.map_err(|error| {
         let host = &endpoint.smtp.host;
         let text = format!("no verified TLS with {host}: {error}");
-        Outcome::new(crate::mail::Class::Defer, Status::event(Phase::Tls, text))
+        Outcome::new(Class::Defer, Status::event(Phase::Tls, text))
     })
 }
 
 /// What a broken session means for the account; no message was in it.
 fn outcome_of(fault: Fault) -> Outcome {
-    use crate::mail::Class;
-    let event = |text: &str| Outcome::new(Class::Defer, Status::event(fault.phase, text));
     match &fault.kind {
         FaultKind::Refused(reply) => {
             Outcome::new(classify(fault.phase, reply), reply.to_status(fault.phase))
         }
-        FaultKind::Closed => event("upstream closed the connection"),
-        FaultKind::TimedOut => event("upstream did not answer in time"),
-        FaultKind::Protocol(what) => event(&format!("upstream broke the protocol: {what}")),
-        FaultKind::Injected => event(
-            "bytes arrived behind the answer to STARTTLS: somebody between us and upstream is \
-             tampering; nothing was sent",
-        ),
-        FaultKind::NoStartTls => event("upstream does not offer STARTTLS; nothing was sent"),
-        FaultKind::NoMechanism => event("upstream does not offer this AUTH mechanism"),
+        FaultKind::Closed
+        | FaultKind::TimedOut
+        | FaultKind::Protocol(_)
+        | FaultKind::Injected
+        | FaultKind::NoStartTls
+        | FaultKind::NoMechanism => {
+            Outcome::new(Class::Defer, Status::event(fault.phase, fault.kind.to_string()))
+        }
     }
 }
 
 fn unexpected(phase: Phase, event: &ClientEvent) -> Outcome {
     let text = format!("a session event that does not belong here: {event:?}");
-    Outcome::new(crate::mail::Class::Defer, Status::event(phase, text))
+    Outcome::new(Class::Defer, Status::event(phase, text))
 }

@@ -15,7 +15,7 @@ use crate::config::{Log, LogFormat};
 
 /// Starts logging to standard error. Lines of libraries appear from `warn` on.
 pub fn start(log: &Log) {
-    let filter = EnvFilter::new(format!("warn,mailbearer={}", log.level));
+    let filter = EnvFilter::new(format!("warn,mailbearer={}", log.level.as_str()));
     let registry = tracing_subscriber::registry().with(filter);
     let is_terminal = std::io::stderr().is_terminal();
     let started = match log.format {
