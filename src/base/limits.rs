@@ -36,11 +36,21 @@ pub const SESSION_ERRORS: u32 = 20;
 /// Refused logins of one session before `421`.
 pub const SESSION_AUTH_FAILURES: u32 = 5;
 
-/// Bytes of a body event at most, and of a read from a socket.
+/// Octets of a body event at most.
 pub const CHUNK_OCTETS: usize = 65_536;
+
+/// Octets that one read from a socket asks for: small enough for a thousand idle sessions.
+pub const READ_OCTETS: usize = 8_192;
+
+/// Wait for an orderly end of a connection that is over anyway.
+pub const CLOSE: Duration = Duration::from_secs(2);
 
 /// Wait for a command, a SASL response or the next bytes of a body: RFC 5321 §4.5.3.2.7.
 pub const SERVER_IDLE: Duration = Duration::from_secs(300);
+
+/// Octets of a body that have to come within [`SERVER_IDLE`], so that nobody holds a session open
+/// for days with a byte now and then.
+pub const BODY_PROGRESS_OCTETS: u64 = 4_096;
 
 /// Wait for a client to take what we send, and for a TLS handshake to end.
 pub const HANDSHAKE: Duration = Duration::from_secs(30);
@@ -61,6 +71,16 @@ pub const SESSIONS: usize = 2_000;
 
 /// Password hashes that are computed at a time: each takes 19 MiB and a core.
 pub const CONCURRENT_PASSWORD_HASHES: usize = 2;
+
+/// KiB that checking one password may take. New hashes take 19,456 (OWASP); hashes from elsewhere
+/// are taken up to this.
+pub const PASSWORD_HASH_MEMORY_KIB: u32 = 131_072;
+
+/// Passes over its memory that checking one password may take.
+pub const PASSWORD_HASH_PASSES: u32 = 10;
+
+/// Lanes that a password hash may have.
+pub const PASSWORD_HASH_LANES: u32 = 16;
 
 /// Verified passwords that are remembered (as keyed digests) at a time.
 pub const REMEMBERED_PASSWORDS: usize = 4_096;
@@ -141,11 +161,28 @@ pub const RETRY_FIRST: Duration = Duration::from_secs(60);
 /// Longest wait between two attempts.
 pub const RETRY_MAX: Duration = Duration::from_secs(3_600);
 
+/// First wait of a lane after upstream could not be reached or did not let us log in; it doubles
+/// up to [`REST_MAX`]. Messages are not charged for it.
+pub const REST_FIRST: Duration = Duration::from_secs(1);
+
+/// Longest such wait: an outage is noticed to be over within this time.
+pub const REST_MAX: Duration = Duration::from_secs(60);
+
+/// Wait between two looks at a suspended account, in case somebody has mended it.
+pub const PROBE_SUSPENDED: Duration = Duration::from_secs(600);
+
+/// A lane with nothing to do looks at the store this often even if nobody wakes it.
+pub const LANE_IDLE: Duration = Duration::from_secs(60);
+
 /// Messages of one account that are known in memory at a time; the rest waits in the store.
 pub const LANE_WINDOW: usize = 64;
 
 /// How often a second process's changes to the store are looked for.
 pub const STORE_POLL: Duration = Duration::from_millis(500);
+
+/// How long sessions, and then attempts, may take to end when the relay is told to stop. Service
+/// managers kill after 90 s by default.
+pub const STOP_GRACE: Duration = Duration::from_secs(20);
 
 /// Submissions that share one sync at most.
 pub const GROUP_COMMIT: usize = 256;
