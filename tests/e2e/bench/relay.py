@@ -28,7 +28,6 @@ class Account:
     mailbox: str
     client: Client
     delivery: str = "confirm"
-    confirm_within_seconds: int = 20
 
     @property
     def credential(self) -> str:
@@ -45,6 +44,8 @@ class Relay:
     serves_network: bool = False
     """Whether it has a second listener, for clients on loopback that do not authenticate."""
 
+    confirm_within_seconds: int = 20
+    """How long a client in confirm mode waits for the upstream's verdict."""
     upstream_host: str = "localhost"
     """The name that the upstream's certificate must have."""
 
@@ -140,6 +141,7 @@ class Relay:
 [server]
 hostname = "{RELAY_HOSTNAME}"
 data_dir = "{self.data}"
+confirm_within = "{self.confirm_within_seconds}s"
 
 [[listener]]
 address = "{LOOPBACK}:{self.port}"
@@ -187,8 +189,6 @@ limits = {{ sessions = {MAX_SESSIONS}, messages_per_minute = 100000, recipients_
             'sender = "keep"',
             f'delivery = "{account.delivery}"',
         ]
-        if account.delivery == "confirm":
-            lines.append(f'confirm_within = "{account.confirm_within_seconds}s"')
         if client.secret:
             secret = self.folder / f"{client.id}.secret"
             secret.touch(mode=0o600)

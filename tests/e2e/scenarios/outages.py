@@ -39,27 +39,27 @@ def outage_in_queue_mode(bench: Bench) -> str:
 
 @scenario("upstream down: confirm mode answers 250 queued, and the mail arrives afterwards")
 def outage_in_confirm_mode(bench: Bench) -> None:
-    account = Account(ROBOT, DAEMON, confirm_within_seconds=2)
-    messages = {"outage-confirm@fabrikam.test": plain()}
+    account = Account(ROBOT, DAEMON)
+    recipient, message = "outage-confirm@fabrikam.test", plain()
     bench.upstream.gate.close()
     try:
-        with Relay(bench, [account]) as relay:
-            for recipient, message in messages.items():
-                route = Route(relay, account, encrypted=False)
-                reply, seconds = timed(lambda: submit(route, ROBOT, recipient, message.raw))
-                assert_queued(reply)
-                assert seconds < account.confirm_within_seconds + 1, f"answered only after {seconds:.1f} s"
+        with Relay(bench, [account], confirm_within_seconds=2) as relay:
+            route = Route(relay, account, encrypted=False)
+            reply, seconds = timed(lambda: submit(route, ROBOT, recipient, message.raw))
+            assert_queued(reply)
+            assert seconds < relay.confirm_within_seconds + 1, f"answered only after {seconds:.1f} s"
             bench.upstream.gate.open()
-            _all_arrive(bench, messages)
+            _all_arrive(bench, {recipient: message})
     finally:
         bench.upstream.gate.open()
 
 
 @scenario("an upstream whose certificate has another name gets nothing, and the mail is kept")
 def wrong_certificate_name(bench: Bench) -> None:
-    account = Account(ROBOT, DAEMON, confirm_within_seconds=2)
+    account = Account(ROBOT, DAEMON)
     recipient = "wrong-name@fabrikam.test"
-    with Relay(bench, [account], upstream_host=LOOPBACK) as relay:  # the certificate is for `localhost` only
+    # The certificate is for `localhost`, and for no other name.
+    with Relay(bench, [account], confirm_within_seconds=2, upstream_host=LOOPBACK) as relay:
         assert_queued(submit(Route(relay, account, encrypted=False), ROBOT, recipient, plain().raw))
     assert bench.upstream.arrivals(recipient) == []
 

@@ -62,9 +62,9 @@ def login_by_pasting(bench: Bench) -> None:
 
 @scenario("mail for an account that nobody has signed in is kept, and leaves after login")
 def login_later(bench: Bench) -> None:
-    account = Account(SCANNER, DESKTOP, confirm_within_seconds=2)
+    account = Account(SCANNER, DESKTOP)
     recipient, message = "login-later@fabrikam.test", plain()
-    with Relay(bench, [account]) as relay:
+    with Relay(bench, [account], confirm_within_seconds=2) as relay:
         assert_queued(submit(Route(relay, account, encrypted=False), SCANNER, recipient, message.raw))
         assert bench.upstream.arrivals(recipient) == []
         relay.login(account)
@@ -113,9 +113,9 @@ def endpoint_down_token_valid(bench: Bench) -> None:
 
 @scenario("token endpoint down, token expired: confirm answers 250 queued, and the mail leaves when it is back")
 def endpoint_down_token_expired(bench: Bench) -> None:
-    account = Account(ROBOT, SHORT_LIVED_DAEMON, confirm_within_seconds=2)
+    account = Account(ROBOT, SHORT_LIVED_DAEMON)
     recipient, message = "endpoint-back@fabrikam.test", plain()
-    with Relay(bench, [account]) as relay:
+    with Relay(bench, [account], confirm_within_seconds=2) as relay:
         _delivers(bench, relay, account, "endpoint-before@fabrikam.test")
         bench.authorization.gate.close()
         try:
@@ -124,7 +124,7 @@ def endpoint_down_token_expired(bench: Bench) -> None:
                 lambda: submit(Route(relay, account, encrypted=False), ROBOT, recipient, message.raw)
             )
             assert_queued(reply)
-            assert seconds < account.confirm_within_seconds + 1, f"answered only after {seconds:.1f} s"
+            assert seconds < relay.confirm_within_seconds + 1, f"answered only after {seconds:.1f} s"
             assert bench.upstream.arrivals(recipient) == []
         finally:
             bench.authorization.gate.open()
