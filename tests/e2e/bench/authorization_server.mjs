@@ -40,11 +40,16 @@ const provider = new Provider(settings.issuer, {
     devInteractions: { enabled: false },
     introspection: { enabled: true, allowedPolicy: (_context, client) => client.clientId === settings.introspector.id },
   },
-  formats: { bitsOfOpaqueRandomness: (_context, model) => (isAccessToken(model) ? ACCESS_TOKEN_BITS : OTHER_TOKEN_BITS) },
+  formats: {
+    bitsOfOpaqueRandomness: (_context, model) => (isAccessToken(model) ? ACCESS_TOKEN_BITS : OTHER_TOKEN_BITS),
+  },
   ttl: { AccessToken: accessTokenSeconds, ClientCredentials: accessTokenSeconds, Interaction: 600, Session: 3600 },
   pkce: { required: () => true },
   rotateRefreshToken: true,
-  findAccount: (_context, id) => (settings.mailboxes.includes(id) ? { accountId: id, claims: () => ({ sub: id }) } : undefined),
+  findAccount: (_context, id) => {
+    const isKnown = settings.mailboxes.includes(id);
+    return isKnown ? { accountId: id, claims: () => ({ sub: id }) } : undefined;
+  },
   // What introspection tells the mail server: the mailbox that this token speaks for.
   extraTokenClaims: (_context, token) => ({ username: token.accountId ?? clientSettings.get(token.clientId).mailbox }),
   interactions: { url: (_context, interaction) => `/interaction/${interaction.uid}` },
@@ -79,7 +84,7 @@ function introspectorRegistration({ id, secret }) {
   };
 }
 
-// OpenID Connect gives a refresh token only with prompt=consent; Entra ID gives it whenever offline_access is asked for.
+// OpenID Connect gives a refresh token only with prompt=consent; Entra ID whenever offline_access is asked for.
 provider.use(async (context, next) => {
   const asksOffline = (context.query.scope ?? '').split(' ').includes('offline_access');
   if (context.path.endsWith('/authorize') && asksOffline && !context.query.prompt) {

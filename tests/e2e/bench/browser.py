@@ -22,9 +22,9 @@ class Page:
 def sign_in(start: str, mailbox: str, tls: ssl.SSLContext, follow_to_loopback: bool = True) -> Page:
     """Opens the address that `mailbearer login` prints, signs in as `mailbox`, and ends where the redirects end.
 
-    That is the page of mailbearer's loopback address, or, without `follow_to_loopback`, an empty page with that address:
-    what a browser on another machine shows. A sign-in page that has buttons gets the one with this mailbox pressed; a
-    server that was told the mailbox by `login_hint` shows no such page.
+    That is the page of mailbearer's loopback address, or, without `follow_to_loopback`, an empty page with that
+    address: what a browser on another machine shows. A sign-in page that has buttons gets the one with this mailbox
+    pressed; a server that was told the mailbox by `login_hint` shows no such page.
     """
     opener = urllib.request.build_opener(
         urllib.request.HTTPSHandler(context=tls),

@@ -32,7 +32,8 @@ def awkward() -> list[Message]:
     return [
         _message("leading dots", [b".", b"..", b"...", b".hidden", b"", b".", b"a.b", b"."]),
         _message("long lines", [b"x" * 998, b"<td>" * 1000 + b".", b"short"]),
-        _message("eight bits", ["Grüße aus Zürich, 日本語, 🖨".encode(), bytes(range(0x80, 0x100)), b"\t trailing blanks \t "]),
+        _message("eight bits", ["Grüße aus Zürich, 日本語, 🖨".encode(), bytes(range(0x80, 0x100))]),
+        _message("blanks", [b"\ttab ", b" ", b"\t", b"ends with blanks \t "]),
         _message("empty lines at the end", [b"text", b"", b"", b""]),
         _message("no newline at the end", [b"text", b"the last line just stops"], end=b""),
         _message("no body", []),

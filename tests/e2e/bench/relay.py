@@ -96,7 +96,7 @@ class Relay:
         return json.loads(self._run("status", "--json"))
 
     def login(self, account: Account) -> str:
-        """`mailbearer login`, with a script in the place of the person. Returns what the person's browser shows last."""
+        """`mailbearer login`, with a script in the place of the person. Returns what the browser shows last."""
         return self._login(account, paste=False)
 
     def login_by_pasting(self, account: Account) -> None:

@@ -213,7 +213,7 @@ virtual_transport = lmtp:unix:{folder}/lmtp
 
 
 class SenderPolicy:
-    """A Postfix policy service: who logged in may send as himself only. Asked after the data, where Exchange refuses."""
+    """A Postfix policy service: a user may send as himself only. Asked after the data, where Exchange refuses."""
 
     def __init__(self) -> None:
         self.port = free_port()
