@@ -9,6 +9,7 @@ import urllib.parse
 import urllib.request
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from . import parts
 from .certificates import CertificateAuthority
@@ -62,7 +63,7 @@ class AuthorizationServer:
                     "mailboxes": mailboxes,
                     "scopes": [SCOPE, APPLICATION_SCOPE],
                     "redirect_uris": REDIRECT_URIS,
-                    "introspector": dict(zip(("id", "secret"), INTROSPECTOR)),
+                    "introspector": {"id": INTROSPECTOR[0], "secret": INTROSPECTOR[1]},
                     "clients": [asdict(client) for client in clients],
                 },
                 indent=2,
@@ -102,14 +103,15 @@ class AuthorizationServer:
         """What a client of this server trusts: the authority of this run, and nothing else."""
         return ssl.create_default_context(cafile=str(self._authority.certificate))
 
-    def _state(self, client: str) -> dict:
+    def _state(self, client: str) -> dict[str, Any]:
         return self._control("state", client)
 
-    def _control(self, what: str, client: str) -> dict:
+    def _control(self, what: str, client: str) -> dict[str, Any]:
         query = urllib.parse.urlencode({"client": client})
         url = f"https://localhost:{self._port}/control/{what}?{query}"
         with urllib.request.urlopen(url, context=self.tls(), timeout=10) as answer:
-            return json.load(answer)
+            state: dict[str, Any] = json.load(answer)
+            return state
 
 
 # A native application listens on a loopback port of its choice; the server ignores the port, not the path.

@@ -9,6 +9,9 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from dataclasses import dataclass
+from http.client import HTTPMessage
+from typing import IO
+from urllib.request import Request
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,10 @@ class _Unreachable(Exception):
 
 
 class _StopAtLoopback(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, request, file, code, message, headers, url):  # noqa: ANN001, ANN201
+    def redirect_request(
+        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> Request | None:
         # The authorization server is on loopback as well, but with TLS; a native application's redirect has none.
-        if url.startswith("http://"):
-            raise _Unreachable(url)
-        return super().redirect_request(request, file, code, message, headers, url)
+        if newurl.startswith("http://"):
+            raise _Unreachable(newurl)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)

@@ -16,9 +16,7 @@ class CertificateAuthority:
         self.server_key = folder / "localhost.key"
 
         key, request, extensions = folder / "ca.key", folder / "localhost.csr", folder / "localhost.ext"
-        extensions.write_text(
-            "subjectAltName=DNS:localhost\nextendedKeyUsage=serverAuth\nbasicConstraints=CA:FALSE\n"
-        )
+        extensions.write_text("subjectAltName=DNS:localhost\nextendedKeyUsage=serverAuth\nbasicConstraints=CA:FALSE\n")
         new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
         _openssl(
             "req", "-x509", *new_key, "-keyout", key, "-out", self.certificate, "-days", "2",

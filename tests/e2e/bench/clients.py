@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import parts
-from .relay import PASSWORD, Account, Relay
+from .configuration import Account
+from .relay import PASSWORD, Relay
 
 CLIENT_TIMEOUT = 60.0
 
@@ -128,9 +129,7 @@ def build_dotnet_client(folder: Path) -> Path:
 
 def _run(*command: object, environment: dict[str, str] | None = None) -> None:
     words: Sequence[str] = [str(word) for word in command]
-    done = subprocess.run(
-        words, capture_output=True, timeout=CLIENT_TIMEOUT, env={**os.environ, **(environment or {})}
-    )
+    done = subprocess.run(words, capture_output=True, timeout=CLIENT_TIMEOUT, env={**os.environ, **(environment or {})})
     if done.returncode != 0:
         report = (done.stdout + done.stderr).decode(errors="replace")
         raise Refused(f"{words[0]} ended with {done.returncode}:\n{report[-3000:]}")

@@ -26,7 +26,7 @@ def access_token(bench: Bench, client: Client) -> str:
     request = urllib.parse.urlencode(form).encode()
     tls = bench.authorization.tls()
     with urllib.request.urlopen(bench.authorization.token_url, request, context=tls, timeout=10) as answer:
-        return json.load(answer)["access_token"]
+        return str(json.load(answer)["access_token"])
 
 
 class Session:

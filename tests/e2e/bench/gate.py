@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from .process import LOOPBACK, free_port
@@ -29,10 +30,8 @@ class Passage:
 
     def cut(self) -> None:
         for end in (self.client, self.server):
-            try:
+            with suppress(OSError):  # it may be over already
                 end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass  # it was over already
 
 
 class Gate:
@@ -125,7 +124,5 @@ def _pump(source: socket.socket, sink: socket.socket, record: bytearray | None) 
         sink.shutdown(socket.SHUT_WR)
     except OSError:
         for end in (source, sink):
-            try:
+            with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass

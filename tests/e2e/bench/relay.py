@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import re
 import subprocess
@@ -11,28 +10,12 @@ from functools import cache
 from pathlib import Path
 
 from . import parts
-from .authorization import APPLICATION_SCOPE, SCOPE, Client
 from .bench import Bench
-from .browser import sign_in
-from .messages import RELAY_HOSTNAME
-from .process import LOOPBACK, PATIENCE, Daemon, free_port, listens, wait_until
-from .upstream import MAX_SESSIONS
+from .browser import Page, sign_in
+from .configuration import Account, Server, compose
+from .process import PATIENCE, Daemon, free_port, listens, wait_until
 
 PASSWORD = "old-printers-never-forget"  # throw-away: a credential of this run only
-
-
-@dataclass(frozen=True)
-class Account:
-    """One `[[account]]`, with the credential of the same name that may use it."""
-
-    mailbox: str
-    client: Client
-    delivery: str = "confirm"
-
-    @property
-    def credential(self) -> str:
-        """The user name that local clients of this account log in with."""
-        return self.mailbox.partition("@")[0]
 
 
 @dataclass
@@ -43,7 +26,6 @@ class Relay:
     accounts: list[Account]
     serves_network: bool = False
     """Whether it has a second listener, for clients on loopback that do not authenticate."""
-
     confirm_within_seconds: int = 20
     """How long a client in confirm mode waits for the upstream's verdict."""
     upstream_host: str = "localhost"
@@ -56,7 +38,11 @@ class Relay:
         self.folder = self.bench.new_folder("relay")
         self.data = self.folder / "data"
         self.configuration = self.folder / "mailbearer.toml"
-        self.configuration.write_text(self._configuration())
+        server = Server(
+            self.data, self.confirm_within_seconds, self.port, self.network_port if self.serves_network else None
+        )
+        text = compose(self.bench, server, self.accounts, self.upstream_host, _password_hash())
+        self.configuration.write_text(text)
         self._daemon: Daemon | None = None
 
     def __enter__(self) -> Relay:
@@ -73,136 +59,70 @@ class Relay:
         return self.data / "tls" / "certificate.pem"
 
     def start(self) -> None:
-        command = [parts.mailbearer(), "serve", "--config", self.configuration]
-        self._daemon = Daemon("mailbearer", command, self.folder / "mailbearer.log")
+        self._daemon = Daemon("mailbearer", self._command("serve"), self.folder / "mailbearer.log")
         ports = [self.port, self.network_port] if self.serves_network else [self.port]
         self._daemon.wait_until_ready(lambda: all(listens(port) for port in ports))
 
     def stop(self) -> None:
-        daemon, self._daemon = self._daemon, None
-        status = daemon.stop()
+        status = self._running().stop()
+        self._daemon = None
         if status != 0:
             raise AssertionError(f"mailbearer ended with {status} when it was asked to stop")
 
     def kill(self) -> None:
         """kill -9, as a power cut would."""
-        daemon, self._daemon = self._daemon, None
-        daemon.kill()
+        self._running().kill()
+        self._daemon = None
 
-    def check(self) -> str:
-        return self._run("check")
+    def check(self) -> None:
+        """`mailbearer check`: fails unless it finds the configuration right."""
+        self._run("check")
 
     def status(self) -> object:
+        """`mailbearer status --json`."""
         return json.loads(self._run("status", "--json"))
 
-    def login(self, account: Account) -> str:
-        """`mailbearer login`, with a script in the place of the person. Returns what the browser shows last."""
-        return self._login(account, paste=False)
+    def login(self, account: Account) -> None:
+        """`mailbearer login`, with a script in the place of the person and of the browser."""
+        self._login(account, paste=False)
 
     def login_by_pasting(self, account: Account) -> None:
         """The same for a person whose browser is on another machine: the redirect ends nowhere, its URL is pasted."""
         self._login(account, paste=True)
 
-    def _login(self, account: Account, paste: bool) -> str:
-        command = [str(parts.mailbearer()), "login", account.mailbox, "--config", str(self.configuration)]
-        empty = self.bench.new_folder("no-browser")  # a PATH without a browser: the URL is printed, nothing opens
+    def _login(self, account: Account, paste: bool) -> None:
         output = self.folder / "login.log"
-        with output.open("wb") as log, subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE if paste else subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env={"PATH": str(empty)},
-        ) as process:
-            try:
-                address = wait_until("mailbearer login prints the address", lambda: _first_address(output, process))
-                last = sign_in(address, account.mailbox, self.bench.authorization.tls(), follow_to_loopback=not paste)
-                if paste:
-                    process.stdin.write(f"{last.url}\n".encode())
-                    process.stdin.flush()
-                status = process.wait(timeout=PATIENCE)
-            finally:
-                process.kill()
-        if status != 0:
-            raise AssertionError(f"mailbearer login ended with {status}:\n{output.read_text()}")
-        return last.text
+        nothing = self.bench.new_folder("no-browser")  # a PATH without a browser: the URL is printed, nothing opens
+        with output.open("wb") as log:
+            process = subprocess.Popen(
+                self._command("login", account.mailbox),
+                stdin=subprocess.PIPE if paste else subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={"PATH": str(nothing)},
+            )
+        try:
+            address = wait_until("mailbearer login prints the address", lambda: _first_address(output, process))
+            last: Page = sign_in(address, account.mailbox, self.bench.authorization.tls(), follow_to_loopback=not paste)
+            process.communicate(f"{last.url}\n".encode() if paste else None, timeout=PATIENCE)
+        finally:
+            process.kill()
+            process.wait()
+        if process.returncode != 0:
+            raise AssertionError(f"mailbearer login ended with {process.returncode}:\n{output.read_text()}")
+
+    def _running(self) -> Daemon:
+        assert self._daemon, "mailbearer does not run"
+        return self._daemon
+
+    def _command(self, *arguments: str) -> list[str]:
+        return [str(parts.mailbearer()), *arguments, "--config", str(self.configuration)]
 
     def _run(self, *arguments: str) -> str:
-        command = [parts.mailbearer(), *arguments, "--config", self.configuration]
-        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=PATIENCE)
+        done = subprocess.run(self._command(*arguments), capture_output=True, text=True, timeout=PATIENCE)
         if done.returncode != 0:
             raise AssertionError(f"mailbearer {arguments[0]} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
         return done.stdout
-
-    def _configuration(self) -> str:
-        network = self._network_listener() if self.serves_network else ""
-        return (
-            f"""\
-[server]
-hostname = "{RELAY_HOSTNAME}"
-data_dir = "{self.data}"
-confirm_within = "{self.confirm_within_seconds}s"
-
-[[listener]]
-address = "{LOOPBACK}:{self.port}"
-tls = "starttls"
-auth = "required"
-"""
-            + network
-            + self._provider("lab", [SCOPE, "offline_access"])
-            + self._provider("lab-applications", [APPLICATION_SCOPE])
-            + "".join(self._account(account) for account in self.accounts)
-        )
-
-    def _network_listener(self) -> str:
-        return f"""
-[[listener]]
-address = "{LOOPBACK}:{self.network_port}"
-tls = "off"
-auth = "off"
-[[listener.network]]
-from = ["{ipaddress.ip_network(LOOPBACK)}"]
-account = "{self.accounts[0].mailbox}"
-"""
-
-    def _provider(self, name: str, scopes: list[str]) -> str:
-        authorization = self.bench.authorization
-        return f"""
-[[provider]]
-name = "{name}"
-smtp = {{ host = "{self.upstream_host}", port = {self.bench.upstream.gate.port}, tls = "starttls" }}
-authorize_url = "{authorization.authorize_url}"
-token_url = "{authorization.token_url}"
-scopes = {json.dumps(scopes)}
-ca_file = "{self.bench.authority.certificate}"
-limits = {{ sessions = {MAX_SESSIONS}, messages_per_minute = 100000, recipients_per_day = 1000000 }}
-"""
-
-    def _account(self, account: Account) -> str:
-        client = account.client
-        lines = [
-            "[[account]]",
-            f'mailbox = "{account.mailbox}"',
-            f'provider = "{"lab-applications" if client.secret else "lab"}"',
-            f'client_id = "{client.id}"',
-            f'grant = "{client.grants[0]}"',
-            'sender = "keep"',
-            f'delivery = "{account.delivery}"',
-        ]
-        if client.secret:
-            secret = self.folder / f"{client.id}.secret"
-            secret.touch(mode=0o600)
-            secret.write_text(client.secret)
-            lines.append(f'client_secret = {{ file = "{secret}" }}')
-        lines += [
-            "",
-            "[[credential]]",
-            f'name = "{account.credential}"',
-            f'password_hash = "{_password_hash()}"',
-            f'account = "{account.mailbox}"',
-            'may_send_as = ["*@contoso.test"]',
-        ]
-        return "\n" + "\n".join(lines) + "\n"
 
 
 @cache
@@ -214,10 +134,11 @@ def _password_hash() -> str:
     return done.stdout.strip()
 
 
-def _first_address(output: Path, process: subprocess.Popen) -> str | None:
+def _first_address(output: Path, process: subprocess.Popen[bytes]) -> str | None:
     printed = output.read_text()
-    if found := re.search(r"https://\S+", printed):
-        return found.group()
+    # A line is complete only with its end: half an address would be a wrong one.
+    if found := re.search(r"(https://\S+)\s", printed):
+        return found.group(1)
     if process.poll() is not None:
         raise AssertionError(f"mailbearer login ended with {process.returncode}:\n{printed}")
     return None

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from typing import ParamSpec
+
+P = ParamSpec("P")
 
 
 # mailbearer's own words. Postfix says something near, `250 2.0.0 Ok: queued as ID`, when it has accepted a message.
@@ -21,8 +24,8 @@ def assert_delivered(reply: str) -> None:
     assert reply.startswith("250 ") and not _QUEUED.fullmatch(reply), reply
 
 
-def timed(action: Callable[[], str]) -> tuple[str, float]:
-    """A reply, and the seconds it took."""
+def timed(action: Callable[P, str], *arguments: P.args, **named: P.kwargs) -> tuple[str, float]:
+    """The reply to an action, and the seconds it took."""
     begin = time.monotonic()
-    reply = action()
+    reply = action(*arguments, **named)
     return reply, time.monotonic() - begin

@@ -10,9 +10,10 @@ from pathlib import Path
 from bench import clients
 from bench.bench import ALICE, DAEMON, ROBOT, Bench
 from bench.clients import Refused, Route, submit
+from bench.configuration import Account
 from bench.gate import Gate
 from bench.messages import assert_arrived, awkward, plain
-from bench.relay import Account, Relay
+from bench.relay import Relay
 
 from . import scenario
 

@@ -7,8 +7,9 @@ import time
 
 from bench.bench import DAEMON, ROBOT, Bench
 from bench.clients import Route, submit
+from bench.configuration import Account
 from bench.messages import assert_arrived, plain
-from bench.relay import Account, Relay
+from bench.relay import Relay
 from bench.replies import assert_queued
 
 from . import scenario

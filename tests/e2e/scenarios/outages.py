@@ -6,9 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 from bench.bench import DAEMON, ROBOT, Bench
 from bench.clients import Route, submit
+from bench.configuration import Account
 from bench.messages import Message, assert_arrived, awkward, plain
 from bench.process import LOOPBACK
-from bench.relay import Account, Relay
+from bench.relay import Relay
 from bench.replies import assert_delivered, assert_queued, timed
 from bench.upstream import MAX_SESSIONS
 
@@ -24,8 +25,7 @@ def outage_in_queue_mode(bench: Bench) -> str:
         with Relay(bench, [account]) as relay:
             slowest = 0.0
             for recipient, message in messages.items():
-                route = Route(relay, account, encrypted=False)
-                reply, seconds = timed(lambda: submit(route, ROBOT, recipient, message.raw))
+                reply, seconds = timed(submit, Route(relay, account, encrypted=False), ROBOT, recipient, message.raw)
                 assert_queued(reply)
                 slowest = max(slowest, seconds)
             assert not any(bench.upstream.arrivals(recipient) for recipient in messages)
@@ -44,8 +44,7 @@ def outage_in_confirm_mode(bench: Bench) -> None:
     bench.upstream.gate.close()
     try:
         with Relay(bench, [account], confirm_within_seconds=2) as relay:
-            route = Route(relay, account, encrypted=False)
-            reply, seconds = timed(lambda: submit(route, ROBOT, recipient, message.raw))
+            reply, seconds = timed(submit, Route(relay, account, encrypted=False), ROBOT, recipient, message.raw)
             assert_queued(reply)
             assert seconds < relay.confirm_within_seconds + 1, f"answered only after {seconds:.1f} s"
             bench.upstream.gate.open()

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from bench.bench import ALICE, DAEMON, DESKTOP, ROBOT, SCANNER, SHORT_LIVED, SHORT_LIVED_DAEMON, Bench
+from bench.bench import (
+    ALICE,
+    DAEMON,
+    DESKTOP,
+    ROBOT,
+    SCANNER,
+    SHORT_LIVED,
+    SHORT_LIVED_DAEMON,
+    Bench,
+)
 from bench.clients import Route, submit
+from bench.configuration import Account
 from bench.messages import assert_arrived, plain
-from bench.relay import Account, Relay
+from bench.relay import Relay
 from bench.replies import assert_delivered, assert_queued, timed
 
 from . import scenario
@@ -120,9 +130,7 @@ def endpoint_down_token_expired(bench: Bench) -> None:
         bench.authorization.gate.close()
         try:
             _let_access_tokens_expire(bench, account)
-            reply, seconds = timed(
-                lambda: submit(Route(relay, account, encrypted=False), ROBOT, recipient, message.raw)
-            )
+            reply, seconds = timed(submit, Route(relay, account, encrypted=False), ROBOT, recipient, message.raw)
             assert_queued(reply)
             assert seconds < relay.confirm_within_seconds + 1, f"answered only after {seconds:.1f} s"
             assert bench.upstream.arrivals(recipient) == []
