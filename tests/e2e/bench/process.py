@@ -64,8 +64,8 @@ def listens(port: int) -> bool:
 class Daemon:
     """One process that stays up, in a session of its own so that no signal reaches it by accident.
 
-    It does not outlive the bench: if the bench is killed, the kernel asks the process to end (setpriv replaces itself
-    by the command, so the process id is the command's).
+    If the bench itself is killed, the kernel asks the process to end (setpriv replaces itself by the command, so the
+    process id is the command's). Only Postfix escapes that, because its master changes users.
     """
 
     def __init__(
