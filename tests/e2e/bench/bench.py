@@ -15,14 +15,26 @@ ALICE = "alice@contoso.test"
 SCANNER = "scanner@contoso.test"
 ROBOT = "robot@contoso.test"
 
+SHORT_LIFE_SECONDS = 60
+"""mailbearer takes no token to live shorter than this, so that a strange provider is not asked for every message."""
+
 # The client registrations. All secrets are throw-away and exist in this run only.
 DESKTOP = Client("desktop", grants=("authorization_code", "refresh_token"))
-SHORT_LIVED = Client("short-lived", grants=("authorization_code", "refresh_token"), access_token_seconds=4)
+BRIEF_DAEMON = Client(
+    "brief-daemon",
+    grants=("client_credentials",),
+    access_token_seconds=3,
+    secret="daemon-secret-for-tests",
+    mailbox=ROBOT,
+)
+SHORT_LIVED = Client(
+    "short-lived", grants=("authorization_code", "refresh_token"), access_token_seconds=SHORT_LIFE_SECONDS
+)
 DAEMON = Client("daemon", grants=("client_credentials",), secret="daemon-secret-for-tests", mailbox=ROBOT)
 SHORT_LIVED_DAEMON = Client(
     "short-lived-daemon",
     grants=("client_credentials",),
-    access_token_seconds=4,
+    access_token_seconds=SHORT_LIFE_SECONDS,
     secret="daemon-secret-for-tests",
     mailbox=ROBOT,
 )
@@ -42,7 +54,7 @@ class Bench:
             self.authorization = AuthorizationServer(
                 self.folder / "authorization",
                 self.authority,
-                [DESKTOP, SHORT_LIVED, DAEMON, SHORT_LIVED_DAEMON],
+                [DESKTOP, SHORT_LIVED, DAEMON, SHORT_LIVED_DAEMON, BRIEF_DAEMON],
                 [ALICE, SCANNER, ROBOT],
             )
             self._started.append(self.authorization)

@@ -79,6 +79,7 @@ def submit(route: Route, sender: str, recipient: str, raw: bytes) -> str:
 
 
 def _transaction(session: smtplib.SMTP, sender: str, recipient: str, raw: bytes) -> str:
+    session.ehlo_or_helo_if_needed()
     # smtplib.sendmail() keeps the last reply for itself, and the reply is what many scenarios are about.
     _accepted(session.mail(sender, [f"size={len(raw)}", "body=8bitmime"]))
     _accepted(session.rcpt(recipient))

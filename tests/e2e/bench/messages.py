@@ -57,17 +57,18 @@ def _message(name: str, lines: list[bytes], end: bytes = b"\r\n") -> Message:
     return Message(name, header + b"\r\n".join(lines) + (end if lines else b""))
 
 
-def assert_arrived(arrived: bytes, expected: bytes) -> None:
+def assert_arrived(arrived: bytes, expected: bytes, repaired: tuple[str, ...] = ()) -> None:
     """Fails unless `arrived` is `expected`, byte for byte, below the trace fields of a way through the relay.
 
-    These are the Return-Path and Delivered-To of Dovecot, the Received of Postfix, and the one Received of mailbearer.
+    These are the Return-Path and Delivered-To of Dovecot, the Received of Postfix, and the one Received of mailbearer,
+    which also adds the fields in `repaired`: those that RFC 5322 asks for and the client has left out.
     """
     if not arrived.endswith(expected):
         raise AssertionError(f"the message was changed on its way: {_first_difference(arrived, expected)}")
     trace = arrived[: len(arrived) - len(expected)].decode()
     fields = re.sub(r"\r\n[ \t]+", " ", trace).splitlines()
     names = [field.partition(":")[0] for field in fields]
-    if names != ["Return-Path", "Delivered-To", "Received", "Received"]:
+    if names != ["Return-Path", "Delivered-To", "Received", "Received", *repaired]:
         raise AssertionError(f"unexpected trace fields: {fields}")
     if f"by {RELAY_HOSTNAME}" not in fields[3]:
         raise AssertionError(f"not the Received field of mailbearer: {fields[3]}")

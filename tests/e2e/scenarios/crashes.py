@@ -25,26 +25,31 @@ def kill_after_250(bench: Bench) -> str:
     account = Account(ROBOT, DAEMON, delivery="queue")
     relay = Relay(bench, [account])
     route = Route(relay, account, encrypted=False)
-    waited_for_restart = delivered_twice = 0
-    slowest = 0.0
+    messages = {f"kill-{number}@fabrikam.test": plain(f"Round {number}") for number in range(ROUNDS)}
+    waited_for_restart, slowest = 0, 0.0
     relay.start()
-    for number in range(ROUNDS):
-        recipient, message = f"kill-{number}@fabrikam.test", plain(f"Round {number}")
+    for number, (recipient, message) in enumerate(messages.items()):
         assert_queued(submit(route, ROBOT, recipient, message.raw))
         time.sleep(PAUSES[number % len(PAUSES)])
         relay.kill()
         waited_for_restart += not bench.upstream.arrivals(recipient)
         relay.start()
         restarted = time.monotonic()
-        arrived = bench.upstream.wait_for(recipient, within=120)
+        bench.upstream.wait_for(recipient, within=120)
         slowest = max(slowest, time.monotonic() - restarted)
-        for copy in arrived:
-            assert_arrived(copy, message.expected)
-        delivered_twice += len(arrived) > 1
     relay.stop()
+
+    # Looked at only now, because a second copy comes later: of a message whose delivery was cut off before it was
+    # written down. That may happen, and is counted; a lost or a changed one may not.
+    twice = 0
+    for recipient, message in messages.items():
+        copies = bench.upstream.wait_for(recipient)
+        for copy in copies:
+            assert_arrived(copy, message.expected)
+        twice += len(copies) > 1
     return (
-        f"none lost, {waited_for_restart} delivered only after the restart, the slowest {slowest:.1f} s after it, "
-        f"{delivered_twice} twice"
+        f"none lost, {twice} delivered twice, {waited_for_restart} only after the restart, "
+        f"the slowest {slowest:.1f} s after it"
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.bench import ALICE, DAEMON, ROBOT, SHORT_LIVED_DAEMON, Bench
+from bench.bench import ALICE, BRIEF_DAEMON, DAEMON, ROBOT, Bench
 from bench.direct import Session, access_token
 from bench.messages import plain
 
@@ -39,8 +39,8 @@ def refuses_dead_tokens(bench: Bench) -> None:
     with Session(bench) as session:
         assert session.xoauth2(ROBOT, revoked) == 535
 
-    expired = access_token(bench, SHORT_LIVED_DAEMON)
-    bench.authorization.wait_until_expired(SHORT_LIVED_DAEMON)
+    expired = access_token(bench, BRIEF_DAEMON)
+    bench.authorization.wait_until_expired(BRIEF_DAEMON)
     with Session(bench) as session:
         assert session.xoauth2(ROBOT, expired) == 535
 
