@@ -186,3 +186,7 @@ pub const STOP_GRACE: Duration = Duration::from_secs(20);
 
 /// Submissions that share one sync at most.
 pub const GROUP_COMMIT: usize = 256;
+
+/// Bytes of bodies that share one sync at most, so that a large message keeps small ones waiting
+/// for itself only.
+pub const GROUP_COMMIT_BYTES: u64 = 8_388_608;
