@@ -130,8 +130,48 @@ pub const TOKEN_TOTAL: Duration = Duration::from_secs(30);
 /// is less): Exchange's HVE host refuses tokens with less than some minutes.
 pub const TOKEN_AHEAD: Duration = Duration::from_secs(600);
 
+/// An access token whose life the endpoint does not name is taken to live this long. RFC 6749 §5.1
+/// leaves it open; an hour is usual, and one too early request costs little.
+pub const TOKEN_UNSTATED_LIFE: Duration = Duration::from_secs(1_800);
+
+/// No access token is taken to live shorter, whatever the endpoint says: zero or a negative life
+/// must not become a request for every message.
+pub const TOKEN_SHORTEST_LIFE: Duration = Duration::from_secs(60);
+
+/// First wait after a token endpoint did not give a token; it doubles up to [`TOKEN_BACK_OFF_MAX`].
+pub const TOKEN_BACK_OFF_FIRST: Duration = Duration::from_secs(1);
+
+/// Longest such wait: an outage is noticed to be over within this time.
+pub const TOKEN_BACK_OFF_MAX: Duration = Duration::from_secs(300);
+
+/// First wait after a token endpoint refused the client registration; it doubles up to
+/// [`TOKEN_MISCONFIGURED_MAX`]. Only an administrator can mend that, perhaps at the provider's
+/// side, so we look again by ourselves: about 26 requests a day.
+pub const TOKEN_MISCONFIGURED_FIRST: Duration = Duration::from_secs(60);
+
+/// Longest such wait.
+pub const TOKEN_MISCONFIGURED_MAX: Duration = Duration::from_secs(3_600);
+
+/// A token that replaced a refused one and is refused within this time is not replaced again:
+/// the token is not what upstream dislikes.
+pub const TOKEN_FORCE_AGAIN: Duration = Duration::from_secs(900);
+
+/// How much longer than [`TOKEN_TOTAL`] the right to renew an account's token is held, for the
+/// store to do its part. A process that dies with it delays the others by both together.
+pub const TOKEN_LEASE_MARGIN: Duration = Duration::from_secs(15);
+
 /// A started consent is given up after this time.
 pub const CONSENT: Duration = Duration::from_secs(600);
+
+/// Octets of the head of a browser's request to the loopback redirect. Entra's codes have up to
+/// about 2,000, and browsers add cookies of other local servers.
+pub const CONSENT_REQUEST_OCTETS: usize = 16_384;
+
+/// Connections to the loopback redirect at a time: browsers open some in advance.
+pub const CONSENT_CONNECTIONS: usize = 8;
+
+/// Wait for the request on such a connection.
+pub const CONSENT_READ: Duration = Duration::from_secs(10);
 
 // --- bodies, queue and store ------------------------------------------------------------------
 
