@@ -42,7 +42,7 @@ impl Dialog {
         let mut dialog = Self::new(ClientTls::Active);
         dialog.say("220 upstream.example\r\n");
         dialog.sees("EHLO relay.contoso.local\r\n");
-        dialog.say(&ehlo_answer(capabilities));
+        dialog.say(ehlo_answer(capabilities));
         assert_eq!(dialog.events(), [ClientEvent::Ready]);
         dialog
     }
