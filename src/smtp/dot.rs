@@ -134,7 +134,8 @@ impl Decoder {
         }
     }
 
-    /// Why the message has to be refused at its end. Once there is a flaw no more chunks come.
+    /// Why the message has to be refused at its end. What follows the flaw is not yielded any more,
+    /// only searched for the end.
     pub fn flaw(&self) -> Option<BodyFlaw> {
         self.flaw
     }
@@ -187,7 +188,7 @@ impl Decoder {
                 // Behind a dot that started the line this is where the dot is dropped.
                 self.position = Position::Inside;
                 if octet == 0 {
-                    self.refuse(BodyFlaw::Nul, out);
+                    self.flaw.get_or_insert(BodyFlaw::Nul);
                 }
                 if self.flaw.is_none() {
                     out.put_u8(octet);
@@ -201,17 +202,14 @@ impl Decoder {
         match (end, self.bare_newline) {
             (LineEnd::Crlf, _) => {}
             (LineEnd::Bare, BareNewline::Normalize) => self.repaired += 1,
-            (LineEnd::Bare, BareNewline::Reject) => self.refuse(BodyFlaw::BareNewline, out),
+            (LineEnd::Bare, BareNewline::Reject) => {
+                self.flaw.get_or_insert(BodyFlaw::BareNewline);
+            }
         }
         if self.flaw.is_none() {
             out.put_slice(held);
             out.put_slice(b"\r\n");
         }
-    }
-
-    fn refuse(&mut self, flaw: BodyFlaw, out: &mut BytesMut) {
-        self.flaw.get_or_insert(flaw);
-        out.clear();
     }
 }
 

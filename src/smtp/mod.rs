@@ -5,11 +5,13 @@
 
 mod capabilities;
 pub mod client;
+pub mod command;
 mod contract;
 pub mod dot;
 pub mod line;
 mod reply;
 mod reply_parser;
+pub mod sasl;
 pub mod server;
 
 pub use capabilities::Capabilities;
