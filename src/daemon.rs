@@ -61,7 +61,6 @@ impl Daemon {
         let inbound = Arc::new(Inbound {
             hostname: server.hostname.clone(),
             max_message_octets: server.max_message_octets,
-            temporary: store.temporary_directory().to_owned(),
             access: access.clone(),
             queue: queue.clone(),
             clock,

@@ -217,7 +217,7 @@ impl Session {
             ServerEvent::Data => {
                 if let Some(transaction) = &mut self.transaction {
                     transaction.intake = Some(Intake {
-                        writer: BodyWriter::new(&self.inbound.temporary),
+                        writer: self.inbound.queue.store().body_writer(),
                         scan: HeaderScan::default(),
                         fault: None,
                     });
