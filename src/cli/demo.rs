@@ -150,9 +150,9 @@ fn write_config(folder: &Path, sim: &Sim, password: &Secret) -> Result<Config, F
 /// Plays the person in the browser: opens the address, and is sent back to the loopback redirect.
 /// The simulated provider lets the mailbox's owner in without asking.
 async fn sign_in(config: &Config, store: &Store) -> Result<(), Failure> {
-    let consent = Consent::begin(&config.accounts[0], store, Clock::system()).await?;
-    let redirected = browse(consent.url()).await?;
-    consent.finish(async move { redirected }).await?;
+    let consent = Consent::begin(&config.accounts[0], store, &Clock::system()).await?;
+    let ended_at = browse(consent.url()).await?;
+    consent.finish_with_pasted(&ended_at).await?;
     Ok(())
 }
 
