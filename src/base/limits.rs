@@ -199,3 +199,7 @@ pub const STORE_POLL: Duration = Duration::from_millis(500);
 
 /// Submissions that share one sync at most.
 pub const GROUP_COMMIT: usize = 256;
+
+/// Bytes of bodies that share one sync at most, so that a large message keeps small ones waiting
+/// for itself only.
+pub const GROUP_COMMIT_BYTES: u64 = 8_388_608;
