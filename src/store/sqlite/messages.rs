@@ -184,8 +184,8 @@ impl MessageRows<'_> {
                 .map_or(&[][..], |rest| &rest[..rest.len().min(buffer.len())]);
             let (front, rest) = buffer.split_at_mut(from_prologue.len());
             front.copy_from_slice(from_prologue);
-            let body_at = (at + from_prologue.len() as u64) - prologue.len() as u64;
-            let body_at = if rest.is_empty() { 0 } else { body_at };
+            // While there is more of the prologue, `rest` is empty and nothing is read.
+            let body_at = (at + from_prologue.len() as u64).saturating_sub(prologue.len() as u64);
             submission.body.read_at(body_at, rest)?;
             insert.execute(params![
                 serial,
