@@ -42,6 +42,10 @@ pub const CHUNK_OCTETS: usize = 65_536;
 /// Wait for a command, a SASL response or the next bytes of a body: RFC 5321 §4.5.3.2.7.
 pub const SERVER_IDLE: Duration = Duration::from_secs(300);
 
+/// Octets of a body that have to come within [`SERVER_IDLE`], so that nobody holds a session open
+/// for days with a byte now and then.
+pub const BODY_PROGRESS_OCTETS: u64 = 4_096;
+
 /// Wait for a client to take what we send, and for a TLS handshake to end.
 pub const HANDSHAKE: Duration = Duration::from_secs(30);
 
