@@ -12,7 +12,6 @@
 //! 4. No mistake repeats what could be a secret.
 
 mod account;
-mod bare_newline;
 mod credential;
 mod decode;
 mod files;
@@ -31,7 +30,7 @@ mod source;
 mod surroundings;
 mod units;
 
-pub use bare_newline::BareNewline;
+pub use crate::smtp::dot::BareNewline;
 pub use decode::{load, parse};
 pub use keys::all as keys;
 pub use mistake::{ConfigMistakes, Mistake, Position};
