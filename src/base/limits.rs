@@ -42,12 +42,22 @@ pub const CHUNK_OCTETS: usize = 65_536;
 /// Wait for a command, a SASL response or the next bytes of a body: RFC 5321 §4.5.3.2.7.
 pub const SERVER_IDLE: Duration = Duration::from_secs(300);
 
+/// Octets of a body that have to come within [`SERVER_IDLE`], so that nobody holds a session open
+/// for days with a byte now and then.
+pub const BODY_PROGRESS_OCTETS: u64 = 4_096;
+
 /// Wait for a client to take what we send, and for a TLS handshake to end.
 pub const HANDSHAKE: Duration = Duration::from_secs(30);
 
 /// Octets of the largest message that a listener takes, unless configured otherwise. Exchange
 /// Online announces 157,286,400; the usual mailbox limit of 35 MB counts the encoded message.
 pub const MESSAGE_OCTETS: u64 = 36_700_160;
+
+/// The least that `max_message_size` may be: RFC 5321 §4.5.3.1.7.
+pub const MESSAGE_OCTETS_LEAST: u64 = 65_536;
+
+/// The most that `max_message_size` may be: no provider takes more than 150 MB.
+pub const MESSAGE_OCTETS_MOST: u64 = 1 << 30;
 
 /// Octets of a message's header that are searched for fields: Postfix's header_size_limit is
 /// 102,400; more than this is content.
@@ -185,6 +195,12 @@ pub const STORED_CHUNK_BYTES: usize = 262_144;
 /// Old devices give up after 30 s to 60 s.
 pub const CONFIRM_WITHIN: Duration = Duration::from_secs(20);
 
+/// The least that `confirm_within` may be: upstream takes a second for a message.
+pub const CONFIRM_WITHIN_LEAST: Duration = Duration::from_secs(1);
+
+/// The most that `confirm_within` may be: RFC 5321 §4.5.3.2.6 has clients wait 10 minutes.
+pub const CONFIRM_WITHIN_MOST: Duration = Duration::from_secs(600);
+
 /// First wait after a deferral; it doubles up to [`RETRY_MAX`].
 pub const RETRY_FIRST: Duration = Duration::from_secs(60);
 
@@ -203,3 +219,14 @@ pub const GROUP_COMMIT: usize = 256;
 /// Bytes of bodies that share one sync at most, so that a large message keeps small ones waiting
 /// for itself only.
 pub const GROUP_COMMIT_BYTES: u64 = 8_388_608;
+
+// --- configuration ----------------------------------------------------------------------------
+
+/// Bytes of a configuration file: thousands of credentials.
+pub const CONFIG_FILE_BYTES: u64 = 4_194_304;
+
+/// Bytes of a file that holds a secret.
+pub const SECRET_FILE_BYTES: u64 = 8_192;
+
+/// Bytes of a PEM file: the certificate authorities of a whole distribution have 250 KB.
+pub const PEM_FILE_BYTES: u64 = 4_194_304;

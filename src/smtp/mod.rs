@@ -4,8 +4,12 @@
 //! share one contract ([`Step`]). Sources: RFC 5321, 3207, 4954, 2920, 1870, 6152, 6531, 2034.
 
 pub mod client;
+pub mod command;
 mod contract;
+pub mod dot;
+pub mod line;
 mod reply;
+pub mod sasl;
 pub mod server;
 
 pub use contract::Step;
