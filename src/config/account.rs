@@ -236,7 +236,11 @@ fn client(section: &Section<'_, '_>, grant: Option<Grant>) -> Option<ClientRegis
             ),
         );
     }
-    Some(ClientRegistration { id: id?, secret: secret.optional()? })
+    let secret = secret.optional();
+    if section.peek("provider") == Some("office365") {
+        refuse_wrong_column(section, id.as_deref(), secret.iter().flatten().next());
+    }
+    Some(ClientRegistration { id: id?, secret: secret? })
 }
 
 fn client_id(text: &str) -> Result<String, Wrong> {
@@ -279,18 +283,48 @@ fn secret(section: &Section<'_, '_>) -> Field<Secret> {
     }
 }
 
+/// The name is not repeated: it could be the secret, in the wrong place.
 fn from_environment(section: &Section<'_, '_>, name: &str) -> Result<Secret, Wrong> {
     let is_name = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     if name.is_empty() || !is_name {
         let remedy = "write the name of an environment variable, such as \"CLIENT_SECRET\"";
         return Err(Wrong::new("is not the name of a variable", remedy));
     }
-    let remedy = format!("set {name} for the process that runs mailbearer, or use a file");
+    let remedy = "set it for the process that runs mailbearer, or use a file";
     let value = (section.reader.surroundings.variable)(name)
-        .ok_or_else(|| Wrong::new(format!("the variable {name} is not set"), remedy.as_str()))?;
-    let value = value.into_string().map_err(|_| {
-        Wrong::new(format!("the variable {name} is not a text in UTF-8"), remedy.as_str())
-    })?;
+        .ok_or_else(|| Wrong::new("this variable is not set", remedy))?;
+    let value = value
+        .into_string()
+        .map_err(|_| Wrong::new("the value of this variable is not a text in UTF-8", remedy))?;
     files::usable_secret(&value)
-        .map_err(|what| Wrong::new(format!("the variable {name} {what}"), remedy))
+        .map_err(|what| Wrong::new(format!("the value of this variable {what}"), remedy))
+}
+
+/// Eight, four, four, four and twelve hexadecimal digits.
+fn is_guid(text: &str) -> bool {
+    let lengths = text.split('-').map(str::len);
+    lengths.eq([8, 4, 4, 4, 12]) && text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-')
+}
+
+/// What Entra's portal shows beside the right value, and what is therefore pasted instead of it.
+fn refuse_wrong_column(section: &Section<'_, '_>, id: Option<&str>, secret: Option<&Secret>) {
+    if id.is_some_and(|id| !is_guid(id)) {
+        section.mistake(
+            "client_id",
+            Wrong::new(
+                "is not an Application (client) ID of Entra",
+                "copy it from the overview of the app registration: \
+                 client_id = \"00000000-0000-0000-0000-000000000000\"",
+            ),
+        );
+    }
+    if secret.is_some_and(|secret| is_guid(secret.expose())) {
+        section.mistake(
+            "client_secret",
+            Wrong::new(
+                "this is the ID of a secret, not the secret (AADSTS7000215)",
+                "copy the column \"Value\"; it is shown only once, so create a new secret if it is gone",
+            ),
+        );
+    }
 }

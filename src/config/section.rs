@@ -223,6 +223,11 @@ impl<'r, 't> Section<'r, 't> {
         self.value(key).is_some()
     }
 
+    /// The text of a key that is read, and judged, elsewhere.
+    pub(super) fn peek(&self, key: &str) -> Option<&'r str> {
+        self.value(key).and_then(|value| value.get_ref().as_str())
+    }
+
     /// True if the key is not there, or is a list of nothing.
     pub(super) fn is_empty(&self, key: &str) -> bool {
         self.value(key)

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use toml::de::DeValue;
+
 use crate::base::limits;
 use crate::config::files;
 use crate::config::host;
@@ -17,7 +19,7 @@ pub(super) fn server(section: &Section<'_, '_>) -> Option<Server> {
     let data_dir =
         section.required("data_dir", data_dir, "write data_dir = \"/var/lib/mailbearer\"");
     let certificate = certificate(section);
-    let confirm_within = section.text("confirm_within", confirm_within);
+    let confirm_within = section.read("confirm_within", confirm_within);
     let max_message_octets = message_size(section);
     Some(Server {
         hostname: hostname.or_else(|| {
@@ -76,18 +78,18 @@ pub(super) fn message_size(section: &Section<'_, '_>) -> Field<u64> {
     })
 }
 
-fn confirm_within(text: &str) -> Result<Duration, Wrong> {
+fn confirm_within(value: &DeValue<'_>) -> Result<Duration, Wrong> {
     let range = limits::CONFIRM_WITHIN_LEAST..=limits::CONFIRM_WITHIN_MOST;
-    let duration = units::duration(text).ok_or_else(|| {
-        Wrong::new(
-            format!("{} is not a duration", quoted(text)),
-            "write a number with its unit, such as \"20s\" or \"2m\"",
-        )
-    })?;
+    let what = match value.as_str() {
+        Some(text) => format!("{} is not a duration", quoted(text)),
+        None => format!("is {}", kind(value)),
+    };
+    let remedy = "write a number with its unit in quotes, such as \"20s\" or \"2m\"";
+    let duration = value.as_str().and_then(units::duration).ok_or(Wrong::new(what, remedy))?;
     match range.contains(&duration) {
         true => Ok(duration),
         false => Err(Wrong::new(
-            format!("{} is out of bounds", quoted(text)),
+            format!("{} is out of bounds", units::show_duration(duration)),
             format!(
                 "write a duration from {} to {}: clients give up after some time",
                 units::show_duration(*range.start()),

@@ -98,7 +98,7 @@ mod tests {
     fn offsets_become_lines_and_columns_in_characters() {
         let source = Source::new("a = 1\ngrüße = 2\r\n\nend");
         for (offset, line, column) in
-            [(0, 1, 1), (4, 1, 5), (6, 2, 1), (12, 2, 5), (13, 2, 6), (21, 4, 1), (999, 4, 4)]
+            [(0, 1, 1), (4, 1, 5), (6, 2, 1), (12, 2, 5), (13, 2, 6), (20, 4, 1), (999, 4, 4)]
         {
             assert_eq!(source.position(offset), Position { line, column }, "{offset}");
         }

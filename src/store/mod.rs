@@ -323,6 +323,7 @@ fn seal_grant(
         expires_at: grant.expires_at,
         obtained_at: grant.obtained_at,
         obtained_by: grant.obtained_by.clone(),
+        retired: grant.retired.clone(),
     })
 }
 
@@ -338,6 +339,7 @@ fn unseal_grant(sealer: &Sealer, account: &str, row: GrantRow) -> Result<StoredG
         expires_at: row.expires_at,
         obtained_at: row.obtained_at,
         obtained_by: row.obtained_by,
+        retired: row.retired,
         version,
     })
 }

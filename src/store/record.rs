@@ -140,6 +140,9 @@ pub struct StoredGrant {
     pub obtained_at: Timestamp,
     /// The address of whoever consented, if the provider said so.
     pub obtained_by: Option<String>,
+    /// Why the refresh token can no longer renew, once the provider has said so for good. It is kept
+    /// all the same.
+    pub retired: Option<String>,
     /// Counts the changes of this account's grant; never 0, never used twice.
     pub version: u64,
 }
@@ -157,6 +160,9 @@ pub struct NewGrant {
     pub obtained_at: Timestamp,
     /// The address of whoever consented, if the provider said so.
     pub obtained_by: Option<String>,
+    /// Why the refresh token can no longer renew, once the provider has said so for good. It is kept
+    /// all the same.
+    pub retired: Option<String>,
 }
 
 /// A credential that was made with the command line and not with the configuration.

@@ -21,6 +21,7 @@ pub(in crate::store) struct GrantRow {
     pub(in crate::store) expires_at: Option<Timestamp>,
     pub(in crate::store) obtained_at: Timestamp,
     pub(in crate::store) obtained_by: Option<String>,
+    pub(in crate::store) retired: Option<String>,
 }
 
 impl AccountRows<'_> {
@@ -32,7 +33,8 @@ impl AccountRows<'_> {
     pub(in crate::store) fn grant(&self, account: &str) -> Result<Option<GrantRow>, Trouble> {
         let found = self
             .statement(
-                "SELECT version, refresh_token, access_token, expires_at, obtained_at, obtained_by
+                "SELECT version, refresh_token, access_token, expires_at, obtained_at, obtained_by,
+                     retired
                  FROM account_grant WHERE account = ?1 AND is_present",
             )?
             .query_row([account], |row| {
@@ -43,6 +45,7 @@ impl AccountRows<'_> {
                     expires_at: row.get::<_, Option<i64>>(3)?.map(Timestamp::from_millis),
                     obtained_at: Timestamp::from_millis(row.get(4)?),
                     obtained_by: row.get(5)?,
+                    retired: row.get(6)?,
                 })
             })
             .optional()?;
@@ -78,8 +81,8 @@ impl AccountRows<'_> {
     pub(in crate::store) fn put_grant(&self, account: &str, row: &GrantRow) -> Result<(), Trouble> {
         self.statement(
             "INSERT OR REPLACE INTO account_grant (account, version, is_present, refresh_token,
-                 access_token, expires_at, obtained_at, obtained_by)
-             VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6, ?7)",
+                 access_token, expires_at, obtained_at, obtained_by, retired)
+             VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6, ?7, ?8)",
         )?
         .execute(params![
             account,
@@ -88,7 +91,8 @@ impl AccountRows<'_> {
             row.access_token,
             row.expires_at.map(Timestamp::as_millis),
             row.obtained_at.as_millis(),
-            row.obtained_by
+            row.obtained_by,
+            row.retired
         ])?;
         Ok(())
     }
@@ -98,7 +102,7 @@ impl AccountRows<'_> {
         let changed = self
             .statement(
                 "UPDATE account_grant SET is_present = 0, refresh_token = NULL, access_token = NULL,
-                     expires_at = NULL, obtained_by = NULL
+                     expires_at = NULL, obtained_by = NULL, retired = NULL
                  WHERE account = ?1 AND is_present",
             )?
             .execute([account])?;

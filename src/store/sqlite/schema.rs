@@ -14,7 +14,8 @@ use crate::store::sqlite::connection::Trouble;
 const APPLICATION_ID: i64 = 0x6d62_6561;
 
 /// Each is run once, in order, in one transaction with those that are missing.
-pub(super) const MIGRATIONS: &[&str] = &["
+pub(super) const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE message (
         serial          INTEGER PRIMARY KEY,
         id              TEXT    NOT NULL UNIQUE,
@@ -100,7 +101,11 @@ pub(super) const MIGRATIONS: &[&str] = &["
         may_send_to   TEXT    NOT NULL,   -- JSON array
         created_at    INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
-"];
+",
+    "
+    ALTER TABLE account_grant ADD COLUMN retired TEXT;   -- why it can no longer renew
+",
+];
 
 /// What has to be said of a database before its first table is made.
 pub(super) fn prepare(connection: &Connection) -> Result<(), Trouble> {
