@@ -7,9 +7,7 @@ mod support {
 use std::time::Duration;
 
 use mailbearer::sim::{Point, Service};
-use support::relay::{
-    MAILBOX, RECIPIENT, Relay, Setup, consent, expire_stored_token,
-};
+use support::relay::{MAILBOX, RECIPIENT, Relay, Setup, consent, expire_stored_token};
 
 const MESSAGE: &str = "From: scanner@contoso.com\r\nTo: office@contoso.com\r\nDate: Mon, 23 Nov 2026 \
                        12:00:00 +0000\r\nMessage-ID: <1@printer>\r\nSubject: Scan\r\n\r\n\
@@ -173,7 +171,11 @@ async fn a_retired_grant_suspends_the_account_and_keeps_its_mail_until_somebody_
     }
     relay.until_suspended().await;
     relay.until_totals(3, 0).await;
-    assert_eq!(relay.sim.counts().token_requests_of("refresh_token"), 1, "asked once, not hammered");
+    assert_eq!(
+        relay.sim.counts().token_requests_of("refresh_token"),
+        1,
+        "asked once, not hammered"
+    );
     consent(relay.daemon.store(), &relay.sim).await;
     relay.daemon.store().resume(MAILBOX).await.unwrap();
     assert_eq!(relay.sim.received(3).await.unwrap().len(), 3);

@@ -40,7 +40,9 @@ impl Demo {
         let password = Secret::new(random_password());
         let mut steps = Steps::new();
 
-        let sim = Sim::start(SimOptions { users: vec![SimUser::new(MAILBOX)], ..SimOptions::default() }).await?;
+        let sim =
+            Sim::start(SimOptions { users: vec![SimUser::new(MAILBOX)], ..SimOptions::default() })
+                .await?;
         steps.done(&format!(
             "A simulated Exchange Online is up: SMTP on {}, sign-in on {}.",
             sim.smtp_address(),

@@ -185,6 +185,7 @@ pub async fn consent(store: &Store, sim: &Sim) {
         expires_at: Some(now + lifetime),
         obtained_at: now,
         obtained_by: None,
+        retired: None,
     };
     store.put_grant(MAILBOX, known, grant).await.unwrap();
 }
@@ -198,6 +199,7 @@ pub async fn expire_stored_token(store: &Store) {
         expires_at: Some(Timestamp::from_millis(known.obtained_at.as_millis() - 1_000)),
         obtained_at: known.obtained_at,
         obtained_by: None,
+        retired: None,
     };
     store.put_grant(MAILBOX, known.version, grant).await.unwrap();
 }
