@@ -1,7 +1,7 @@
 //! Runs every dialog file against the server core, without a socket: whole and byte by byte.
 //!
-//! Settings of a file: the fields of `ServerSettings`; `answer.mail`, `answer.rcpt`, `answer.data`,
-//! `answer.end` and `answer.auth` (what the application answers); `account_max_octets` (the limit
+//! Settings of a file: the fields of `ServerSettings`; `answer_mail`, `answer_rcpt`, `answer_data`,
+//! `answer_end` and `answer_auth` (what the application answers); `account_max_octets` (the limit
 //! that comes with a login); `feed: whole` (the quirk depends on what arrives together).
 //!
 //! The application takes everything, but a login only with the password `secret`, and no recipient

@@ -78,7 +78,6 @@ impl ServerSession {
                 if event.may_take_long() && !self.context.output.is_empty() {
                     return self.write();
                 }
-                self.waiting = None;
                 if let Some(event) = self.context.events.pop_front() {
                     return Step::Event(event);
                 }
@@ -293,6 +292,9 @@ impl ServerSession {
             }
             other => other,
         };
+        if !matches!(self.state, State::Receiving(_)) {
+            self.waiting = None;
+        }
         has_advanced
     }
 }
