@@ -108,6 +108,7 @@ impl ServerSession {
                 }
                 _ => {
                     self.wait(now);
+                    self.shrink();
                     return Step::Read;
                 }
             }
@@ -215,6 +216,15 @@ impl ServerSession {
         };
         if self.waiting.as_ref().is_none_or(gets_on) {
             self.waiting = Some(Waiting { since: now, body_octets });
+        }
+    }
+
+    /// An idle session keeps no large buffer: there may be thousands of them.
+    fn shrink(&mut self) {
+        for buffer in [&mut self.input, &mut self.context.output] {
+            if buffer.is_empty() {
+                *buffer = BytesMut::new();
+            }
         }
     }
 

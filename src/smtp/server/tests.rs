@@ -13,7 +13,7 @@ use crate::smtp::{Reply, Step};
 fn settings() -> ServerSettings {
     ServerSettings {
         hostname: "relay.example".to_owned(),
-        max_message_octets: 200,
+        max_message_octets: 100,
         starttls: true,
         tls_active: false,
         require_tls: false,
@@ -129,7 +129,7 @@ fn flights() -> impl Strategy<Value = Vec<Vec<u8>>> {
         b"HELO client.example\r\n",
         b"MAIL FROM:<a@b.example>\r\n",
         b"MAIL FROM:<a@b.example>\r\n",
-        b"MAIL FROM:<a@b.example> SIZE=201\r\n",
+        b"MAIL FROM:<a@b.example> SIZE=101\r\n",
         b"RCPT TO:<c@d.example>\r\n",
         b"RCPT TO:<c@d.example>\r\n",
         b"RCPT TO:<r@d.example>\r\n",
@@ -265,7 +265,7 @@ fn a_session_can_be_refused_instead_of_greeted() {
 
 #[test]
 fn closing_while_a_question_is_open_leaves_no_transaction_behind() {
-    const ENVELOPE: &[u8] = b"HELO x\r\nMAIL FROM:<>\r\nRCPT TO:<c@d.example>\r\nDATA\r\n";
+    const ENVELOPE: &[u8] = b"HELO x\r\nMAIL FROM:<>\r\nRCPT TO:<c@d.example>\r\n";
     let ended = |driver: &Driver| {
         let is_end =
             |event: &&ServerEvent| matches!(event, ServerEvent::Reset | ServerEvent::EndOfData);
@@ -275,8 +275,11 @@ fn closing_while_a_question_is_open_leaves_no_transaction_behind() {
     // The verdict is asked for, but the driver has not heard the question yet.
     let mut driver = Driver::new(settings());
     driver.send(ENVELOPE);
-    driver.session.receive(b"text\r\n.\r\n", driver.now);
-    assert!(matches!(driver.session.next(driver.now), Step::Event(ServerEvent::Body(_))));
+    driver.session.receive(b"DATA\r\n", driver.now);
+    while !matches!(driver.session.next(driver.now), Step::Event(ServerEvent::Data)) {}
+    driver.session.receive(b".\r\n", driver.now);
+    driver.session.answer(Reply::plain(354, "Go on"), driver.now);
+    assert!(matches!(driver.session.next(driver.now), Step::Write(_)));
     driver.session.close_with(reply(421, "Going down"), driver.now);
     driver.settle();
     assert_eq!(ended(&driver), [ServerEvent::Reset]);
@@ -284,6 +287,7 @@ fn closing_while_a_question_is_open_leaves_no_transaction_behind() {
     // The driver has heard it: it knows that the transaction is over.
     let mut driver = Driver::new(settings());
     driver.send(ENVELOPE);
+    driver.send(b"DATA\r\n");
     driver.session.receive(b".\r\n", driver.now);
     assert!(matches!(driver.session.next(driver.now), Step::Event(ServerEvent::EndOfData)));
     driver.session.close_with(reply(421, "Going down"), driver.now);
