@@ -16,6 +16,7 @@ use mailbearer::smtp::server::{
 };
 use mailbearer::smtp::{Reply, Step};
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 
 /// One message, and what the server's policy thinks of it.
 #[derive(Clone, Debug)]
@@ -581,7 +582,11 @@ fn course() -> impl Strategy<Value = Course> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(192))]
+    #![proptest_config(ProptestConfig {
+        cases: 192,
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn what_arrives_is_what_was_sent(course in course()) {
