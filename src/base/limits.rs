@@ -99,6 +99,9 @@ pub const REPLY_LINE_OCTETS: usize = 2_048;
 /// Lines of one reply.
 pub const REPLY_LINES: usize = 100;
 
+/// Octets of one reply with all its lines: more than any server has to say.
+pub const REPLY_OCTETS: usize = 65_536;
+
 /// Octets of one AUTH command line with its CRLF up to which the initial response may be inline
 /// (RFC 4954 §4 with RFC 5321 §4.5.3.1.4); Dovecot and Gmail enforce it.
 pub const AUTH_INLINE_OCTETS: usize = 512;

@@ -2,8 +2,8 @@
 //!
 //! Owns [`ReplyParser`]. It takes bytes in pieces of any size and gives one [`Reply`] at a time; what
 //! stands behind that reply stays with the caller, who knows whether anything may stand there. It
-//! never holds more than one line of [`limits::REPLY_LINE_OCTETS`] and [`limits::REPLY_LINES`] of
-//! them, and looks at every byte once.
+//! never holds more than [`limits::REPLY_LINES`] lines of [`limits::REPLY_LINE_OCTETS`] and
+//! [`limits::REPLY_OCTETS`] of them together, and looks at every byte once.
 //!
 //! A line ends with LF; a CR before it belongs to the end. RFC 5321 wants CRLF, some small servers
 //! send LF alone. Taking it costs nothing here: we never send a lone LF that a server could echo, and
@@ -22,6 +22,8 @@ pub struct ReplyParser {
     line: Vec<u8>,
     code: Option<u16>,
     lines: Vec<String>,
+    /// Octets of the reply so far.
+    octets: usize,
 }
 
 impl ReplyParser {
@@ -64,13 +66,15 @@ impl ReplyParser {
         if let Some(first) = self.code.replace(code).filter(|&first| first != code) {
             return Err(MalformedReply::MixedCodes { first, then: code });
         }
-        if self.lines.len() == limits::REPLY_LINES {
-            return Err(MalformedReply::ManyLines);
+        self.octets += line.len();
+        if self.lines.len() == limits::REPLY_LINES || self.octets > limits::REPLY_OCTETS {
+            return Err(MalformedReply::TooLong);
         }
         self.lines.push(String::from_utf8_lossy(text).into_owned());
         match is_last {
             true => {
                 self.code = None;
+                self.octets = 0;
                 Ok(Some(assemble(code, mem::take(&mut self.lines))))
             }
             false => Ok(None),
@@ -132,9 +136,13 @@ pub enum MalformedReply {
     /// A line is longer than [`limits::REPLY_LINE_OCTETS`].
     #[error("a line of a reply is longer than {} octets", limits::REPLY_LINE_OCTETS)]
     LongLine,
-    /// A reply has more than [`limits::REPLY_LINES`] lines.
-    #[error("a reply has more than {} lines", limits::REPLY_LINES)]
-    ManyLines,
+    /// A reply has more than [`limits::REPLY_LINES`] lines or [`limits::REPLY_OCTETS`] octets.
+    #[error(
+        "a reply has more than {} lines or {} octets",
+        limits::REPLY_LINES,
+        limits::REPLY_OCTETS
+    )]
+    TooLong,
 }
 
 #[cfg(test)]
@@ -232,7 +240,13 @@ mod tests {
         let longest = [&lines[..], b"250 end\r\n"].concat();
         assert_eq!(read_one(&longest).lines().len(), limits::REPLY_LINES);
         lines.extend_from_slice(b"250-x\r\n250 end\r\n");
-        assert_eq!(read_all(&lines), Err(MalformedReply::ManyLines));
+        assert_eq!(read_all(&lines), Err(MalformedReply::TooLong));
+
+        let line = [&b"250-"[..], &[b'x'; 1_996], b"\r\n"].concat();
+        let fits = [line.repeat(32), b"250 end\r\n".repeat(3)].concat();
+        assert_eq!(read_all(&fits).unwrap().len(), 3);
+        let too_long = [line.repeat(33), b"250 end\r\n".to_vec()].concat();
+        assert_eq!(read_all(&too_long), Err(MalformedReply::TooLong));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::mail::Phase;
+use crate::smtp::Capabilities;
 
 const EXCHANGE_PLAIN: [&str; 4] = ["SIZE 157286400", "PIPELINING", "STARTTLS", "8BITMIME"];
 const EXCHANGE_TLS: [&str; 4] = ["SIZE 157286400", "PIPELINING", "AUTH LOGIN XOAUTH2", "8BITMIME"];
@@ -141,6 +142,19 @@ fn only_what_was_offered_inside_tls_counts() {
     dialog.authenticate(long_blob(), "XOAUTH2");
     assert_eq!(dialog.fault(), Fault { phase: Phase::Auth, kind: FaultKind::NoMechanism });
     dialog.sees("");
+}
+
+#[test]
+fn nothing_of_the_plaintext_survives_where_ehlo_fails_inside_tls() {
+    let mut dialog = Dialog::new(ClientTls::StartTls);
+    dialog.say("220 a\r\n");
+    dialog.say(ehlo_answer(&["STARTTLS", "AUTH XOAUTH2", "PIPELINING", "SIZE 10"]));
+    dialog.say("220 go\r\n");
+    dialog.session.tls_started(dialog.now);
+    dialog.say("500 what?\r\n");
+    dialog.say("250 upstream.example\r\n");
+    assert_eq!(dialog.event(), ClientEvent::Ready);
+    assert_eq!(dialog.session.capabilities(), &Capabilities::default());
 }
 
 #[test]
