@@ -120,9 +120,12 @@ mod tests {
         None
     }
 
+    /// What was sent; the message, bare LF or not and what is left, if it has an end.
+    type Case = (&'static [u8], Option<(&'static [u8], bool, &'static [u8])>);
+
     #[test]
     fn bodies_and_their_ends() {
-        let cases: [(&[u8], Option<(&[u8], bool, &[u8])>); 12] = [
+        let cases: [Case; 12] = [
             (b".\r\n", Some((b"", false, b""))),
             (b".\r\nQUIT\r\n", Some((b"", false, b"QUIT\r\n"))),
             (b"a\r\n.\r\n", Some((b"a\r\n", false, b""))),

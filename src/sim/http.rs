@@ -32,7 +32,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::base::limits;
 use crate::sim::Shared;
-use crate::sim::script::{Answer, Fault, Moment, Point};
+use crate::sim::script::{Answer, Due, Fault, Moment, Point};
 use crate::sim::{authorize, token_endpoint};
 
 /// Connections that have been accepted and wait for their turn.
@@ -122,9 +122,9 @@ async fn authorize_route(
     let user = asked.one("login_hint").map(str::to_owned);
     let due =
         shared.script.due(Point::Authorize, Moment { user: user.as_deref(), ..Moment::default() });
-    if let (delay, Some(Fault::Decline { error, description })) = due {
-        pause(delay).await;
-        return authorize::declined(&shared, &asked, &error, &description).into_response();
+    if let Some(Fault::Decline { error, description }) = &due.fault {
+        pause(due.delay).await;
+        return authorize::declined(&shared, &asked, error, description).into_response();
     }
     let usual = async || authorize::answer(&shared, &tenant, &asked);
     play_due(&shared, &line, due, usual).await
@@ -214,11 +214,11 @@ async fn play(
 async fn play_due(
     shared: &Shared,
     line: &Line,
-    (delay, fault): (Duration, Option<Fault>),
+    due: Due,
     usual: impl AsyncFnOnce() -> Answer,
 ) -> Response {
-    pause(delay).await;
-    match fault {
+    pause(due.delay).await;
+    match due.fault {
         None | Some(Fault::Certificate(_) | Fault::Decline { .. } | Fault::Delay(_)) => {
             usual().await.into_response()
         }

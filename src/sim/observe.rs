@@ -43,6 +43,8 @@ pub struct Counts {
     pub most_sessions_of: BTreeMap<String, usize>,
     /// TLS handshakes that were completed.
     pub handshakes: u64,
+    /// TLS handshakes that failed, for instance because the client refused the certificate.
+    pub failed_handshakes: u64,
     /// AUTH commands.
     pub auths: u64,
     /// AUTH commands that ended in 235.

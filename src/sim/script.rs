@@ -22,7 +22,7 @@ pub enum Point {
     Ehlo,
     /// The reply to STARTTLS.
     StartTls,
-    /// The TLS handshake, which the client has been invited to.
+    /// The TLS handshake, which the client has begun.
     Handshake,
     /// The reply to the AUTH command, be it the 334 or the verdict on an inline response.
     Auth,
@@ -182,6 +182,27 @@ pub(super) struct Moment<'a> {
     pub(super) octets: u64,
 }
 
+/// What is due at a moment.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Due {
+    pub(super) delay: Duration,
+    pub(super) fault: Option<Fault>,
+}
+
+impl Due {
+    pub(super) fn is_nothing(&self) -> bool {
+        self.delay.is_zero() && self.fault.is_none()
+    }
+
+    /// Something that no client takes for a reply is said where one is due.
+    pub(super) fn is_in_place_of_a_reply(&self) -> bool {
+        matches!(
+            self.fault,
+            Some(Fault::Garbage(_) | Fault::Answer(_) | Fault::Slow { answer: Some(_), .. })
+        )
+    }
+}
+
 /// The script of one simulated provider. A handle; clones write the same script.
 #[derive(Clone, Debug)]
 pub struct Script(Arc<Inner>);
@@ -276,10 +297,9 @@ impl Script {
     }
 
     /// The delays and the fault that are due, which are thereby used up.
-    pub(super) fn due(&self, point: Point, moment: Moment<'_>) -> (Duration, Option<Fault>) {
+    pub(super) fn due(&self, point: Point, moment: Moment<'_>) -> Due {
         let mut lines = self.lines();
-        let mut delay = Duration::ZERO;
-        let mut found = None;
+        let mut due = Due::default();
         let mut fired = Vec::new();
         for cue in &mut lines.cues {
             if cue.point != point || cue.left == Some(0) || !cue.when.hold(moment) {
@@ -292,9 +312,9 @@ impl Script {
             cue.left = cue.left.map(|left| left - 1);
             fired.push(cue.id);
             match &cue.fault {
-                Fault::Delay(more) => delay += *more,
+                Fault::Delay(more) => due.delay += *more,
                 fault => {
-                    found = Some(fault.clone());
+                    due.fault = Some(fault.clone());
                     break;
                 }
             }
@@ -310,7 +330,7 @@ impl Script {
         if !fired.is_empty() {
             self.0.book.touch();
         }
-        (delay, found)
+        due
     }
 
     /// True if a cue may be due at this point, whatever its conditions.
@@ -531,15 +551,15 @@ mod tests {
         let first = script.at(Point::Mail).times(2).skip(1).replies("451 4.0.0 one");
         let second = script.at(Point::Mail).always().closes();
         let third = script.at(Point::Rcpt).resets();
-        let seen: Vec<_> = (0..5).map(|_| script.due(Point::Mail, moment).1).collect();
+        let seen: Vec<_> = (0..5).map(|_| script.due(Point::Mail, moment).fault).collect();
         let reply = Some(Fault::Reply("451 4.0.0 one".to_owned()));
         let close = Some(Fault::Close);
         assert_eq!(seen, [close.clone(), reply.clone(), reply, close.clone(), close]);
         assert_eq!((first.fired(), second.fired(), third.fired()), (2, 3, 0));
         second.withdraw();
-        assert_eq!(script.due(Point::Mail, moment).1, None);
+        assert_eq!(script.due(Point::Mail, moment).fault, None);
         script.clear();
-        assert_eq!(script.due(Point::Rcpt, moment).1, None);
+        assert_eq!(script.due(Point::Rcpt, moment).fault, None);
     }
 
     #[test]
@@ -551,12 +571,13 @@ mod tests {
         script.at(Point::Final).for_user("other@x").closes();
         script.at(Point::Final).outside_tls().closes();
         script.at(Point::Final).after_octets(10).closes();
-        assert_eq!(script.due(Point::Final, moment), (Duration::ZERO, None));
+        assert!(script.due(Point::Final, moment).is_nothing());
         script.at(Point::Final).delays(Duration::from_secs(1));
         script.at(Point::Final).delays(Duration::from_secs(2));
         let cue = script.at(Point::Final).for_recipient("C@D").for_user("u@X").inside_tls();
         cue.after_octets(9).hangs();
-        assert_eq!(script.due(Point::Final, moment), (Duration::from_secs(3), Some(Fault::Hang)));
+        let due = Due { delay: Duration::from_secs(3), fault: Some(Fault::Hang) };
+        assert_eq!(script.due(Point::Final, moment), due);
         assert!(script.names(Point::Final) && !script.names(Point::Mail));
     }
 

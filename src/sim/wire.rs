@@ -30,6 +30,8 @@ pub(super) enum Ended {
     Cut,
     /// RST.
     Reset,
+    /// Not at all: the client wants TLS, and has been told to go on.
+    Upgrade,
 }
 
 impl From<io::Error> for Ended {
@@ -128,6 +130,12 @@ impl Wire {
         if count == 0 { Err(Ended::Gone) } else { Ok(()) }
     }
 
+    /// Waits until the client has sent something, or is gone, and reads nothing of it.
+    pub(super) async fn until_readable(&mut self) -> Result<(), Ended> {
+        self.socket().peek(&mut [0]).await?;
+        Ok(())
+    }
+
     /// Reads a line of at most `limit` octets with its end.
     pub(super) async fn line(&mut self, limit: usize) -> Result<Line, Ended> {
         let mut searched = 0;
@@ -157,19 +165,22 @@ impl Wire {
         }
     }
 
-    /// Runs the TLS handshake. What was read before it must have been dealt with.
-    pub(super) async fn start_tls(self, config: Arc<ServerConfig>) -> Result<Self, Ended> {
-        let Stream::Plain(stream) = self.stream else { return Err(Ended::Cut) };
+    /// Runs the TLS handshake; `None` if it failed, which ends the connection. What was read before
+    /// must have been dealt with.
+    pub(super) async fn start_tls(self, config: Arc<ServerConfig>) -> Option<Self> {
+        let Stream::Plain(stream) = self.stream else { return None };
         let accepting = TlsAcceptor::from(config).accept(stream);
-        let stream =
-            tokio::time::timeout(limits::HANDSHAKE, accepting).await.map_err(|_| Ended::Gone)??;
-        Ok(Self { stream: Stream::Tls(Box::new(stream)), input: BytesMut::new(), ..self })
+        let stream = tokio::time::timeout(limits::HANDSHAKE, accepting).await.ok()?.ok()?;
+        Some(Self { stream: Stream::Tls(Box::new(stream)), input: BytesMut::new(), ..self })
     }
 
     /// Ends the connection.
     pub(super) async fn end(mut self, how: Ended) {
+        if matches!(how, Ended::Quit | Ended::Cut) && self.flush().await.is_err() {
+            return;
+        }
         match how {
-            Ended::Gone => {}
+            Ended::Gone | Ended::Upgrade => {}
             Ended::Reset => {
                 let _ = self.socket().set_zero_linger();
             }
