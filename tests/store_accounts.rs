@@ -64,6 +64,7 @@ async fn a_grant_survives_and_its_secrets_are_not_in_any_file() {
                 expires_at,
                 obtained_at,
                 obtained_by,
+                retired,
                 version: 1,
             };
             assert_eq!(found, expected);
