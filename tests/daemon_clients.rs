@@ -175,6 +175,7 @@ async fn credentials_of_the_store_are_noticed_and_forgotten_within_a_second() {
     let reply = client.say("RCPT TO:<a@evil.example>").await;
     assert!(reply.starts_with("550 5.7.1"), "{reply}");
     let password_hash = PasswordHash::hash(&Secret::new("two")).unwrap().to_string();
+    assert!(store.remove_credential("scanner").await.unwrap());
     store.add_credential(StoredCredential { password_hash, ..credential }).await.unwrap();
     until("two", "235").await;
     assert!(relay.client().await.login("scanner", "one").await.starts_with("535"), "changed");
@@ -236,8 +237,8 @@ async fn a_message_over_the_limit_is_refused_before_and_after() {
     let relay = Relay::start(Setup { server, ..Setup::default() }).await;
     let mut client = relay.logged_in().await;
     let extensions = client.say("EHLO printer.example").await;
-    assert!(extensions.contains("SIZE 64000"), "{extensions}");
-    let reply = client.say("MAIL FROM:<scanner@contoso.com> SIZE=64001").await;
+    assert!(extensions.contains("SIZE 65536"), "{extensions}");
+    let reply = client.say("MAIL FROM:<scanner@contoso.com> SIZE=65537").await;
     assert!(reply.starts_with("552 5.3.4"), "{reply}");
     let long = format!("Subject: x\r\n\r\n{}", "0123456789abcdef\r\n".repeat(4_000));
     let reply = client.send(MAILBOX, &[RECIPIENT], &long).await;

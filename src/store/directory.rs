@@ -68,7 +68,7 @@ impl DataDir {
     pub(super) fn prepare_database(&self) -> Result<(), StoreError> {
         let database = self.database();
         match create_private(&database) {
-            Ok(_) => sync_folder(&self.path)?,
+            Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(StoreError::from_io("creating", &database, &error)),
         }
@@ -87,6 +87,19 @@ impl DataDir {
             Ok(()) => Ok(false),
             Err(TryLockError::WouldBlock) => Ok(true),
             Err(TryLockError::Error(error)) => Err(StoreError::from_io("locking", &path, &error)),
+        }
+    }
+
+    /// Makes the names of everything in the folder durable, and the folder's own. It is done at every
+    /// start: whoever made a file may have died before he could.
+    pub(super) fn sync(&self) -> Result<(), StoreError> {
+        sync_folder(&self.path)?;
+        match self.path.parent().map(File::open) {
+            Some(Ok(parent)) => parent
+                .sync_all()
+                .map_err(|error| StoreError::from_io("syncing", &self.path, &error)),
+            // A folder that we may not read is not one that we have made an entry in.
+            Some(Err(_)) | None => Ok(()),
         }
     }
 
@@ -139,6 +152,11 @@ pub(super) enum Kind {
 
 /// Refuses what is of another kind, belongs to somebody else, or is open to others.
 pub(super) fn check(path: &Path, kind: Kind) -> Result<(), StoreError> {
+    check_for(rustix::process::geteuid().as_raw(), path, kind)
+}
+
+/// As [`check`], for a process of user `we`.
+fn check_for(we: u32, path: &Path, kind: Kind) -> Result<(), StoreError> {
     let found = match kind {
         // The folder itself may be reached through a link of the administrator's choice.
         Kind::Folder => fs::metadata(path),
@@ -159,7 +177,6 @@ pub(super) fn check(path: &Path, kind: Kind) -> Result<(), StoreError> {
             "move it away, or name another data_dir".to_owned(),
         );
     }
-    let we = rustix::process::geteuid().as_raw();
     if found.uid() != we {
         return exposed(
             format!("it belongs to user {}, but this process runs as user {we}", found.uid()),
@@ -297,6 +314,27 @@ mod tests {
             fs::set_permissions(&wide, fs::Permissions::from_mode(should_be)).unwrap();
             DataDir::open(&path).and_then(|d| d.prepare_database()).unwrap();
         }
+    }
+
+    #[test]
+    fn what_belongs_to_somebody_else_is_refused_with_both_ways_out() {
+        let root = tempfile::tempdir().unwrap();
+        let owner = fs::metadata(root.path()).unwrap().uid();
+        for we in [owner + 1, owner + 1_000] {
+            let error = check_for(we, root.path(), Kind::Folder).unwrap_err();
+            let text = error.to_string();
+            assert!(matches!(error, StoreError::Exposed { .. }), "{text}");
+            for part in [
+                root.path().display().to_string(),
+                format!("belongs to user {owner}"),
+                format!("runs as user {we}"),
+                format!("sudo -u '#{owner}'"),
+                format!("chown -R {we} "),
+            ] {
+                assert!(text.contains(&part), "{part} is not in: {text}");
+            }
+        }
+        check_for(owner, root.path(), Kind::Folder).unwrap();
     }
 
     #[test]

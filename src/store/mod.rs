@@ -39,7 +39,7 @@ pub use record::{
 
 use directory::DataDir;
 use seal::{Place, Sealer};
-use sqlite::{AccountRows, Engine, GrantRow, MessageRows};
+use sqlite::{AccountRows, Damage, Engine, GrantRow, MessageRows, Trouble};
 
 /// A handle to the store. Clones share it; with the last one its threads end.
 #[derive(Clone)]
@@ -59,6 +59,7 @@ impl Store {
         let directory = DataDir::open(data_dir)?;
         let sealer = Arc::new(Sealer::open(&directory)?);
         directory.prepare_database()?;
+        directory.sync()?;
         let engine = Engine::open(&directory)?;
         Ok(Self(Arc::new(Inner { engine, directory, sealer, clock })))
     }
@@ -111,11 +112,15 @@ impl Store {
             if damaged.is_empty() {
                 return Ok(due);
             }
-            for damage in &damaged {
-                tracing::error!(queue_id = %damage.id, what = %damage.what, "message_set_aside");
-            }
-            self.0.engine.write(0, move |c| MessageRows(c).set_aside(&damaged)).await?;
+            self.put_aside(damaged).await?;
         }
+    }
+
+    async fn put_aside(&self, damaged: Vec<Damage>) -> Result<(), StoreError> {
+        for damage in &damaged {
+            tracing::error!(queue_id = %damage.id, what = %damage.what, "message_set_aside");
+        }
+        self.0.engine.write(0, move |c| MessageRows(c).set_aside(&damaged)).await
     }
 
     /// When the first of an account's waiting messages is due; it may be in the past.
@@ -158,7 +163,8 @@ impl Store {
         self.stored_chunk(id, index).await.map(|(chunk, _)| chunk)
     }
 
-    /// Streams a message as it is to be sent: prologue, then body.
+    /// Streams a message as it is to be sent: prologue, then body. One that turns out to be damaged
+    /// ends in an error and is set aside, as by [`Store::due`].
     pub fn stored_body(&self, id: QueueId) -> BodyReader {
         BodyReader::stored(self.clone(), id)
     }
@@ -168,7 +174,20 @@ impl Store {
         id: QueueId,
         index: u32,
     ) -> Result<(Option<Bytes>, u64), StoreError> {
-        self.0.engine.read(move |c| MessageRows(c).chunk(id, index)).await
+        let found = self
+            .0
+            .engine
+            .read(move |c| match MessageRows(c).chunk(id, index) {
+                // This message is damaged, and not the database.
+                Err(Trouble::Store(error @ StoreError::Damaged { .. })) => Ok(Err(error)),
+                other => other.map(Ok),
+            })
+            .await?;
+        if let Err(error) = &found {
+            let damage = Damage { id: id.to_string(), what: error.to_string() };
+            self.put_aside(vec![damage]).await?;
+        }
+        found
     }
 
     /// The books of every account that ever had mail in this store.
@@ -294,7 +313,7 @@ impl Store {
     async fn change<T, W>(&self, mut work: W) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        W: FnMut(&AccountRows<'_>) -> Result<T, sqlite::Trouble> + Send + 'static,
+        W: FnMut(&AccountRows<'_>) -> Result<T, Trouble> + Send + 'static,
     {
         self.0.engine.change(move |c| work(&AccountRows(c))).await
     }

@@ -169,7 +169,8 @@ fn read_key(path: &std::path::Path) -> Result<Option<Zeroizing<[u8; KEY_BYTES]>>
 }
 
 /// Makes the key file in one step: written and synced under another name (0600, never through a
-/// link), then renamed unless somebody else was faster, then the folder is synced.
+/// link), then renamed unless somebody else was faster. The folder has to be synced before a secret
+/// is sealed ([`DataDir::sync`]).
 fn make_key(directory: &DataDir) -> Result<(), StoreError> {
     let path = directory.seal_key();
     let failed = |doing| {
@@ -187,7 +188,7 @@ fn make_key(directory: &DataDir) -> Result<(), StoreError> {
     file.write_all(&*key).map_err(failed("writing"))?;
     file.as_file().sync_all().map_err(failed("syncing"))?;
     match file.persist_noclobber(&path) {
-        Ok(_) => directory::sync_folder(directory.path()),
+        Ok(_) => Ok(()),
         Err(lost) if lost.error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(lost) => Err(failed("creating")(lost.error)),
     }

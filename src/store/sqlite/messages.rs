@@ -28,7 +28,6 @@ pub(in crate::store) struct MessageRows<'c>(pub(in crate::store) &'c Connection)
 
 /// A damaged message: which, and in what way.
 pub(in crate::store) struct Damage {
-    serial: i64,
     pub(in crate::store) id: String,
     pub(in crate::store) what: String,
 }
@@ -230,7 +229,7 @@ impl MessageRows<'_> {
             match self.queued_message(row) {
                 Ok(message) => due.push(message),
                 Err(Trouble::Store(StoreError::Damaged { what, .. })) => {
-                    damaged.push(Damage { serial: row.get(0)?, id, what });
+                    damaged.push(Damage { id, what });
                 }
                 Err(other) => return Err(other),
             }
@@ -559,10 +558,10 @@ impl MessageRows<'_> {
     /// Takes damaged messages out of the queue without deleting anything of them.
     pub(in crate::store) fn set_aside(&self, damaged: &[Damage]) -> Result<(), Trouble> {
         let mut update = self.statement(
-            "UPDATE message SET state = 'aside', damage = ?2 WHERE serial = ?1 AND state = 'queued'",
+            "UPDATE message SET state = 'aside', damage = ?2 WHERE id = ?1 AND state = 'queued'",
         )?;
         for damage in damaged {
-            update.execute(params![damage.serial, damage.what])?;
+            update.execute([&damage.id, &damage.what])?;
         }
         Ok(())
     }

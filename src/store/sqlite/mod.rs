@@ -29,7 +29,7 @@ use crate::store::directory::DataDir;
 
 pub(super) use accounts::{AccountRows, GrantRow};
 pub(super) use connection::Trouble;
-pub(super) use messages::MessageRows;
+pub(super) use messages::{Damage, MessageRows};
 
 use connection::Opening;
 use reader::Question;

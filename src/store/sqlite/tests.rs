@@ -334,6 +334,37 @@ async fn the_thread_ends_with_the_last_handle_and_leaves_no_log() {
 }
 
 #[tokio::test]
+async fn a_file_that_was_full_once_becomes_small_again() {
+    let home = Home::new();
+    let engine = home.open();
+    let mut ids = Vec::new();
+    for _ in 0..10 {
+        let large = submission(5_000_000);
+        ids.push(large.id);
+        submit(&engine, large).await.unwrap();
+    }
+    let pages = async || {
+        let count = |c: &Connection| Ok(c.pragma_query_value(None, "page_count", |r| r.get(0))?);
+        engine.read::<u32, _>(count).await.unwrap()
+    };
+    let full = pages().await;
+    let delivered = Outcome::new(Class::Delivered, Status::event(Phase::Final, "250"));
+    for id in ids {
+        let outcomes = vec![(0, delivered.clone()), (1, delivered.clone())];
+        engine.write(0, move |c| MessageRows(c).settle(id, &outcomes, None)).await.unwrap();
+    }
+    let kept = submission(300_000);
+    submit(&engine, kept.clone()).await.unwrap();
+    for _ in 0..80 {
+        let id = kept.id;
+        engine.write(0, move |c| MessageRows(c).postpone(id, START)).await.unwrap();
+    }
+    let left = pages().await;
+    assert!(full > 12_000 && left < 5_000, "{full} pages became {left}");
+    assert_eq!(whole_messages(&engine).await, [kept.id]);
+}
+
+#[tokio::test]
 async fn every_damaged_record_is_recognised_and_set_aside_alone() {
     for (sql, is_seen_when_due) in [
         ("UPDATE message SET reverse_path = 'x@example.com'", true),
@@ -503,22 +534,22 @@ fn later_migrations_run_once_in_order_and_all_or_nothing() {
 
 #[test]
 fn a_file_that_is_not_our_database_is_refused_and_left_alone() {
-    let write = |path: &PathBuf, text: &[u8]| std::fs::write(path, text).unwrap();
-    let text = b"this is a shopping list and not a database, however long it may be".repeat(20);
-    let make = |path: &PathBuf, statements: &str| {
-        Connection::open(path).unwrap().execute_batch(statements).unwrap();
-    };
-    for (name, statements) in [
+    let text = "this is a shopping list and not a database, however long it may be. ".repeat(20);
+    for (name, sql) in [
         ("text", None),
         ("foreign tables", Some("CREATE TABLE shopping (item)")),
-        ("foreign version", Some("CREATE TABLE x (y); PRAGMA user_version = 1")),
+        ("foreign version", Some("CREATE TABLE shopping (item); PRAGMA user_version = 1")),
     ] {
         let home = Home::new();
-        match statements {
-            Some(statements) => make(&home.database(), statements),
-            None => write(&home.database(), &text),
+        match sql {
+            Some(sql) => Connection::open(home.database()).unwrap().execute_batch(sql).unwrap(),
+            None => std::fs::write(home.database(), &text).unwrap(),
         }
+        let before = std::fs::read(home.database()).unwrap();
         let error = Engine::open(&home.directory).err().unwrap();
         assert!(matches!(error, StoreError::Damaged { .. }), "{name}: {error}");
+        if sql.is_none() {
+            assert_eq!(std::fs::read(home.database()).unwrap(), before);
+        }
     }
 }

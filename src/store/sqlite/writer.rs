@@ -27,6 +27,15 @@ const CHECKPOINT_BYTES: u64 = 8 * 1_048_576;
 /// Pages of the log above which readers are made to let it go.
 const LONG_LOG_PAGES: i64 = 16_384;
 
+/// Free pages that the file may keep: it grows into them again.
+const FREE_PAGES: i64 = 4_096;
+
+/// Free pages that are given back at a time, which is some ten milliseconds of work.
+const SHRINK_PAGES: i64 = 4_096;
+
+/// Commits between two looks at the free pages.
+const SHRINK_COMMITS: u64 = 16;
+
 /// About what one changed row costs in the log.
 const ROW_BYTES: u64 = 2_048;
 
@@ -108,6 +117,8 @@ pub(super) struct Writer {
     commits: Arc<AtomicU64>,
     /// Bytes in the log since it was last copied, roughly.
     logged: u64,
+    /// Commits at which to look for free pages.
+    shrink_at: u64,
     version: u64,
     data_version: Option<i64>,
 }
@@ -125,8 +136,15 @@ enum Ended {
 impl Writer {
     pub(super) fn open(opening: Opening, commits: Arc<AtomicU64>) -> Result<Self, StoreError> {
         let connection = Some(opening.writer()?);
-        let (logged, version, data_version) = (0, 0, None);
-        let mut writer = Self { opening, connection, commits, logged, version, data_version };
+        let mut writer = Self {
+            opening,
+            connection,
+            commits,
+            logged: 0,
+            shrink_at: SHRINK_COMMITS,
+            version: 0,
+            data_version: None,
+        };
         writer.version()?;
         Ok(writer)
     }
@@ -153,6 +171,7 @@ impl Writer {
                 let _ = waiter.send(self.version());
             }
             self.empty_log();
+            self.shrink();
         }
     }
 
@@ -285,12 +304,42 @@ impl Writer {
             }
         });
         if let Err(trouble) = emptied {
-            if trouble.is_fatal() {
-                self.connection = None;
-            }
-            let error = trouble.into_store_error(self.opening.path());
-            tracing::warn!(%error, "store_log_not_emptied");
+            self.upkeep_failed(trouble);
         }
+    }
+
+    /// Gives free pages back to the file system, some at a time, when most of the file is free: what
+    /// a long outage has filled must not stay full.
+    fn shrink(&mut self) {
+        let commits = self.commits.load(Ordering::Relaxed);
+        if commits < self.shrink_at {
+            return;
+        }
+        self.shrink_at = commits + SHRINK_COMMITS;
+        let Some(connection) = &self.connection else { return };
+        let count = |name: &str| connection.pragma_query_value(None, name, |r| r.get::<_, i64>(0));
+        let shrunk = (|| {
+            let (free, all) = (count("freelist_count")?, count("page_count")?);
+            if free > FREE_PAGES && free * 2 > all {
+                let mut shrink = connection
+                    .prepare_cached(&format!("PRAGMA incremental_vacuum({SHRINK_PAGES})"))?;
+                let mut pages = shrink.query([])?;
+                while pages.next()?.is_some() {}
+            }
+            Ok(())
+        })();
+        if let Err(error) = shrunk {
+            self.upkeep_failed(Trouble::Sql(error));
+        }
+    }
+
+    /// Nobody waits for upkeep, and nothing is lost by its failure.
+    fn upkeep_failed(&mut self, trouble: Trouble) {
+        if trouble.is_fatal() {
+            self.connection = None;
+        }
+        let error = trouble.into_store_error(self.opening.path());
+        tracing::warn!(%error, "store_upkeep_failed");
     }
 }
 
