@@ -17,6 +17,7 @@ fn new_grant(token: &str) -> NewGrant {
         expires_at: Some(at(3_600)),
         obtained_at: START,
         obtained_by: Some("admin@contoso.com".to_owned()),
+        retired: Some("invalid_grant: revoked".to_owned()),
     }
 }
 
@@ -49,14 +50,21 @@ async fn a_grant_survives_and_its_secrets_are_not_in_any_file() {
         }
         if round == 0 {
             let found = store.grant(ACCOUNT).await.unwrap().unwrap();
-            let NewGrant { refresh_token, access_token, expires_at, obtained_at, obtained_by } =
-                new_grant("one");
+            let NewGrant {
+                refresh_token,
+                access_token,
+                expires_at,
+                obtained_at,
+                obtained_by,
+                retired,
+            } = new_grant("one");
             let expected = StoredGrant {
                 refresh_token,
                 access_token,
                 expires_at,
                 obtained_at,
                 obtained_by,
+                retired,
                 version: 1,
             };
             assert_eq!(found, expected);
@@ -73,6 +81,7 @@ async fn a_grant_survives_and_its_secrets_are_not_in_any_file() {
         expires_at: None,
         obtained_at: START,
         obtained_by: None,
+        retired: None,
     };
     assert_eq!(store.put_grant(ACCOUNT, 1, empty).await.unwrap(), 2);
     let found = store.grant(ACCOUNT).await.unwrap().unwrap();
