@@ -383,13 +383,37 @@ async fn a_refused_token_is_not_handed_out_again_when_there_is_no_other() {
     let (endpoint, home) = (Endpoint::start().await, Home::new());
     home.signed_in(HOUR).await;
     endpoint.always(Reply::Json(503, json!({})));
-    let manager = home.manager(&account(Grant::AuthorizationCode, endpoint.url()));
+    let account = account(Grant::AuthorizationCode, endpoint.url());
+    let manager = home.manager(&account);
     let generation = manager.token(&name()).await.unwrap().generation;
     for _ in 0..5 {
         assert!(is_not_now(&manager.refused(&name(), generation).await));
         assert!(is_not_now(&manager.token(&name()).await));
     }
     assert_eq!(endpoint.count(), 1);
+    // Nor by one who has yet to read it.
+    let unread = home.manager(&account);
+    assert!(is_not_now(&unread.refused(&name(), generation).await));
+    assert!(is_not_now(&unread.token(&name()).await));
+}
+
+#[tokio::test]
+async fn whoever_stops_waits_for_the_answers_that_callers_are_waiting_for() {
+    let (endpoint, home, account) = expired().await;
+    let gate = Arc::new(Semaphore::new(0));
+    endpoint.next(Reply::Held(gate.clone()));
+    let manager = home.manager(&account);
+    let caller = tokio::spawn({
+        let manager = manager.clone();
+        async move { manager.token(&name()).await }
+    });
+    eventually("the request", async || endpoint.count() == 1).await;
+    caller.abort();
+    let stop = CancellationToken::new();
+    stop.cancel();
+    tokio::join!(manager.run(stop), async { gate.add_permits(1) });
+    let stored = home.open().grant(name().as_str()).await.unwrap().unwrap();
+    assert_eq!(stored.refresh_token, Some(refresh(1)));
 }
 
 #[tokio::test]
