@@ -101,6 +101,10 @@ pub(super) fn account(
 }
 
 fn mailbox(text: &str) -> Result<Mailbox, Wrong> {
+    if text.contains('*') {
+        let what = format!("{} is a pattern, and an account is one mailbox", quoted(text));
+        return Err(Wrong::new(what, "write an address such as \"scanner@example.com\""));
+    }
     Mailbox::parse(text).map_err(|why| {
         let what = format!("{} is not a mailbox: {why}", quoted(text));
         Wrong::new(what, "write an address such as \"scanner@example.com\"")
@@ -326,5 +330,63 @@ fn refuse_wrong_column(section: &Section<'_, '_>, id: Option<&str>, secret: Opti
                 "copy the column \"Value\"; it is shown only once, so create a new secret if it is gone",
             ),
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::decode::parse_in;
+    use crate::config::surroundings::Surroundings;
+
+    /// What becomes of `client_secret = { env = "SECRET" }`.
+    fn secret_from(value: Option<OsString>) -> Result<Option<Secret>, String> {
+        let text = "[server]\ndata_dir = \"data\"\n[[listener]]\naddress = \"127.0.0.1:0\"\n\
+                    [[account]]\nmailbox = \"a@example.com\"\nprovider = \"gmail\"\n\
+                    client_id = \"id\"\nclient_secret = { env = \"SECRET\" }\n";
+        let variable = |name: &str| value.clone().filter(|_| name == "SECRET");
+        let surroundings = Surroundings { variable: &variable, host_name: None };
+        match parse_in(text, Path::new("x.toml"), &surroundings) {
+            Ok(config) => Ok(config.accounts[0].client.secret.clone()),
+            Err(mistakes) => Err(mistakes.all()[0].what.clone()),
+        }
+    }
+
+    #[test]
+    fn a_secret_comes_from_a_variable_that_holds_one() {
+        assert_eq!(secret_from(Some("s3cret".into())), Ok(Some(Secret::new("s3cret"))));
+        for (value, what) in [
+            (None, "this variable is not set"),
+            (Some(""), "the value of this variable is empty"),
+            (Some("a\n"), "the value of this variable holds a control character or several lines"),
+            (Some(" a"), "the value of this variable begins or ends with a space"),
+        ] {
+            assert_eq!(secret_from(value.map(OsString::from)), Err(what.to_owned()), "{value:?}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_variable_that_is_not_text_holds_no_secret() {
+        use std::os::unix::ffi::OsStringExt;
+
+        let said = secret_from(Some(OsString::from_vec(vec![b'a', 0xff]))).unwrap_err();
+        assert_eq!(said, "the value of this variable is not a text in UTF-8");
+    }
+
+    #[test]
+    fn guids_are_told_from_secrets() {
+        for (text, expected) in [
+            ("01234567-89ab-CDEF-0123-456789abcdef", true),
+            ("01234567-89ab-CDEF-0123-456789abcdeg", false),
+            ("0123456789abCDEF0123456789abcdef", false),
+            ("Abc8Q~xyz", false),
+            ("", false),
+        ] {
+            assert_eq!(is_guid(text), expected, "{text}");
+        }
     }
 }

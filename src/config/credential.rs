@@ -29,7 +29,11 @@ pub(super) fn credential(
     let may_send_to = patterns(section, "may_send_to", "[\"*\"]");
     let delivery = section.choice("delivery", DELIVERIES);
     let account = account?;
-    let own = AddressPattern::parse(account.as_str()).ok();
+    let own = AddressPattern::parse(account.as_str());
+    if own.is_err() && !section.has("may_send_as") {
+        let what = "is missing, and this mailbox cannot be written as a pattern";
+        section.mistake("may_send_as", Wrong::new(what, "write may_send_as = [\"*@example.com\"]"));
+    }
     Some(Credential {
         name: name?,
         password_hash: password_hash?,

@@ -17,6 +17,7 @@ use crate::config::provider::OwnProviders;
 use crate::config::section::{Reader, Section, Wrong};
 use crate::config::server::{log, server};
 use crate::config::surroundings::Surroundings;
+use crate::config::syntax;
 
 /// The least that a listener needs.
 const LISTENER: &str = "[[listener]]\naddress = \"127.0.0.1:2525\"";
@@ -62,7 +63,7 @@ fn decode<'t>(text: &'t str, reader: &Reader<'t>) -> Option<Config> {
     let (table, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
         // What the parser made of the rest would only lead astray.
-        syntax_mistakes(reader, &errors);
+        syntax::mistakes(reader, &errors);
         return None;
     }
     let root = Section::root(reader, table.get_ref());
@@ -123,29 +124,6 @@ fn refuse_useless(
                 format!("name it in a [[listener.network]]: account = \"{name}\""),
             ));
         }
-    }
-}
-
-/// One mistake per line: what follows on the same line is a consequence.
-fn syntax_mistakes(reader: &Reader<'_>, errors: &[toml::de::Error]) {
-    let mut last_line = None;
-    for error in errors {
-        let line = error.span().map(|span| reader.position(span.start).line);
-        if line.is_some() && line == last_line {
-            continue;
-        }
-        last_line = line;
-        let message = error.message();
-        let remedy = if message.contains("duplicate key") {
-            "write each key once; a further entry of a list begins with its own [[header]]"
-        } else if message.contains("escape") {
-            "write a Windows path in single quotes: 'C:\\ProgramData\\mailbearer'"
-        } else if message.contains("string") || message.contains("quote") {
-            "write texts in double quotes: hostname = \"relay.example.com\""
-        } else {
-            "write key = value, and texts in double quotes: hostname = \"relay.example.com\""
-        };
-        reader.syntax_mistake(error.span(), Wrong::new(message, remedy));
     }
 }
 

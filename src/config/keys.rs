@@ -14,6 +14,13 @@ struct Table {
     keys: &'static [&'static str],
 }
 
+impl Table {
+    /// True if it begins with a line of its own.
+    fn is_header(&self) -> bool {
+        self.written.starts_with('[')
+    }
+}
+
 const TABLES: &[Table] = &[
     Table {
         name: "",
@@ -80,23 +87,37 @@ pub fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
 
 /// The keys of a table.
 pub(super) fn of(table: &str) -> &'static [&'static str] {
-    TABLES.iter().find(|known| known.name == table).map_or(&[], |known| known.keys)
+    find(table).map_or(&[], |table| table.keys)
 }
 
-/// The only table that has such a key, as it is written. Tables that are values of a key are left
-/// out: nobody writes their keys elsewhere by accident.
-pub(super) fn home_of(key: &str) -> Option<&'static str> {
-    let mut homes =
-        TABLES.iter().filter(|table| table.keys.contains(&key) && !table.name.is_empty());
+/// Where a key belongs that was written into a table without it: into the table around this one,
+/// to the top of the file, or into the only table that has such a key. Tables that are the value of
+/// a key are left out: nobody writes their keys elsewhere by accident.
+pub(super) fn home_of(key: &str, table: &str) -> Option<String> {
+    let here = find(table)?;
+    if let Some(parent) = table.rsplit_once('.').and_then(|(parent, _)| find(parent))
+        && parent.keys.contains(&key)
+        && here.is_header()
+    {
+        return Some(format!("it belongs into {}, above {}", parent.written, here.written));
+    }
+    if let Some(table) = find(key).filter(|table| table.is_header()) {
+        return Some(format!("write it as a table of its own: {}", table.written));
+    }
+    let mut homes = TABLES.iter().filter(|table| table.keys.contains(&key));
     match (homes.next(), homes.next()) {
-        (Some(home), None) if home.written.starts_with('[') => Some(home.written),
+        (Some(home), None) if home.is_header() => Some(format!("it belongs into {}", home.written)),
         _ => None,
     }
 }
 
+fn find(name: &str) -> Option<&'static Table> {
+    TABLES.iter().find(|table| table.name == name)
+}
+
 /// How a table is written.
 pub(super) fn how_to_write(table: &str) -> Wrong {
-    let written = TABLES.iter().find(|known| known.name == table).map_or("", |known| known.written);
+    let written = find(table).map_or("", |table| table.written);
     match written.starts_with("[[") {
         true => Wrong::new(
             "there can be several of these",

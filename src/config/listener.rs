@@ -101,7 +101,7 @@ fn refuse_unnamed_clients(section: &Section<'_, '_>, auth: AuthPolicy) {
         AuthPolicy::Optional => "clients need not authenticate here, and no network says which",
         AuthPolicy::Off => "clients cannot authenticate here, and no network says which are served",
     };
-    if !section.has("network") {
+    if section.is_empty("network") {
         let remedy = "write auth = \"required\", or name them below:\n\
                       [[listener.network]]\n\
                       from = [\"192.168.10.0/24\"]\n\

@@ -28,6 +28,7 @@ mod section;
 mod server;
 mod source;
 mod surroundings;
+mod syntax;
 mod units;
 
 pub use crate::smtp::dot::BareNewline;

@@ -114,6 +114,11 @@ impl<'t> Reader<'t> {
         self.source.position(offset)
     }
 
+    /// The character at an offset.
+    pub(super) fn character(&self, offset: usize) -> Option<char> {
+        self.source.character(offset)
+    }
+
     /// All mistakes.
     pub(super) fn into_mistakes(self) -> Vec<Mistake> {
         self.mistakes.into_inner()
@@ -184,11 +189,12 @@ impl<'r, 't> Section<'r, 't> {
             if known.contains(&written) {
                 continue;
             }
-            let remedy = match (nearest(written, known.iter().copied()), keys::home_of(written)) {
-                (_, Some(home)) => format!("it belongs into {home}"),
-                (Some(near), None) => format!("did you mean {}?", quoted(near)),
-                (None, None) => format!("known here: {}", known.join(", ")),
-            };
+            let remedy = keys::home_of(written, &self.name).unwrap_or_else(|| {
+                match nearest(written, known.iter().copied()) {
+                    Some(near) => format!("did you mean {}?", quoted(near)),
+                    None => format!("known here: {}", known.join(", ")),
+                }
+            });
             let wrong = Wrong::new("there is no such key", remedy);
             self.reader.mistake(Some(&key.span()), &self.key(&quoted_key(written)), wrong);
         }

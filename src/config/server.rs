@@ -45,9 +45,14 @@ pub(super) fn log(section: &Section<'_, '_>) -> Option<Log> {
 
 /// A path that is not empty; it begins in the folder of the configuration file.
 pub(super) fn path(section: &Section<'_, '_>, text: &str) -> Result<PathBuf, Wrong> {
-    match text.is_empty() || text.contains('\0') {
-        true => Err(Wrong::new("is not a path", "write the path, or leave the key out")),
-        false => Ok(section.reader.path(text)),
+    let example = "write a path; relative ones begin in the folder of the configuration";
+    match text {
+        "" => Err(Wrong::new("is empty", example)),
+        text if text.chars().any(char::is_control) => Err(Wrong::new(
+            "holds a control character: in double quotes \\t is one, for example",
+            "write a Windows path in single quotes: 'C:\\temp\\mailbearer'",
+        )),
+        text => Ok(section.reader.path(text)),
     }
 }
 
@@ -89,7 +94,7 @@ fn confirm_within(value: &DeValue<'_>) -> Result<Duration, Wrong> {
     match range.contains(&duration) {
         true => Ok(duration),
         false => Err(Wrong::new(
-            format!("{} is out of bounds", units::show_duration(duration)),
+            format!("{} is out of bounds", quoted(value.as_str().unwrap_or_default())),
             format!(
                 "write a duration from {} to {}: clients give up after some time",
                 units::show_duration(*range.start()),

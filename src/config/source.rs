@@ -26,6 +26,11 @@ impl<'t> Source<'t> {
         Position { line, column }
     }
 
+    /// The character at an offset.
+    pub(super) fn character(&self, offset: usize) -> Option<char> {
+        self.text.get(offset..)?.chars().next()
+    }
+
     /// The line of the range's start with a mark below the range:
     ///
     /// ```text
@@ -69,19 +74,24 @@ impl<'t> Source<'t> {
     }
 }
 
-/// The line up to what could be a secret: the value of a key that speaks of one, and a line that
-/// is nothing but the middle of some value.
+/// The line without what could be a secret: the value of a key that speaks of one, and any value
+/// in a line that is not clearly a key with its value.
 fn without_secret(line: &str) -> String {
     let line = line.trim_end();
-    let lower = line.to_lowercase();
     let start = line.trim_start();
+    if start.is_empty() || start.starts_with(['[', '#']) {
+        return line.to_owned();
+    }
+    let Some(at) = line.find(['=', ':']) else {
+        return "…".to_owned();
+    };
+    let (key, value) = line.split_at(at + 1);
+    let lower = line.to_lowercase();
     let names_a_secret =
-        ["secret", "password", "passwd", "token", "key"].iter().any(|word| lower.contains(word));
-    let is_understood = start.is_empty() || start.starts_with(['[', '#']) || line.contains('=');
-    match line.split_once('=') {
-        Some((key, _)) if names_a_secret => format!("{key}= …"),
-        _ if !is_understood || (names_a_secret && !start.starts_with('[')) => "…".to_owned(),
-        _ => line.to_owned(),
+        ["secret", "passw", "token", "key"].iter().any(|word| lower.contains(word));
+    match names_a_secret || key.ends_with(':') {
+        true => format!("{key} …"),
+        false => format!("{key}{value}"),
     }
 }
 
@@ -112,6 +122,7 @@ mod tests {
             ("tls =", 5..5, "1 | tls =\n  |      ^"),
             ("client_secret = hunter2", 16..23, "1 | client_secret = …\n  |                 ^"),
             ("hunter2", 0..7, "1 | …\n  | ^"),
+            ("hostname: \"relay\"", 10..15, "1 | hostname: …\n  |           ^"),
             ("[listener", 9..9, "1 | [listener\n  |          ^"),
             ("", 0..0, "1 | \n  | ^"),
         ] {

@@ -75,6 +75,21 @@ impl DataDir {
         check(&database, Kind::File)
     }
 
+    /// True if a daemon holds the lock.
+    pub(super) fn is_locked(&self) -> Result<bool, StoreError> {
+        let path = self.path.join(DAEMON_LOCK);
+        let file = match OpenOptions::new().read(true).custom_flags(no_follow()).open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(StoreError::from_io("opening", &path, &error)),
+        };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(error)) => Err(StoreError::from_io("locking", &path, &error)),
+        }
+    }
+
     /// The lock that a daemon holds for as long as it runs. The operating system lets it go when the
     /// process ends, however it ends.
     pub(super) fn lock_for_daemon(&self) -> Result<DaemonLock, StoreError> {

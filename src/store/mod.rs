@@ -68,6 +68,11 @@ impl Store {
         self.0.directory.lock_for_daemon()
     }
 
+    /// True if a daemon works on this data directory now.
+    pub fn is_locked_by_daemon(&self) -> Result<bool, StoreError> {
+        self.0.directory.is_locked()
+    }
+
     /// The folder of all of it.
     pub fn data_dir(&self) -> &Path {
         self.0.directory.path()

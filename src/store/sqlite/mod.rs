@@ -12,6 +12,8 @@ mod connection;
 mod messages;
 mod reader;
 mod schema;
+#[cfg(test)]
+mod tests;
 mod worker;
 mod writer;
 
@@ -104,6 +106,12 @@ impl Engine {
         let (waiter, answer) = oneshot::channel();
         self.reader.send(reader::question(question, waiter)).await?;
         answer.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// How many wait for the writer.
+    #[cfg(test)]
+    fn writer_backlog(&self) -> usize {
+        self.writer.backlog()
     }
 
     /// A number that moves when another connection, of whatever process, has committed anything, or

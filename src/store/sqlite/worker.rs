@@ -34,6 +34,12 @@ impl<M: Send + 'static> Worker<M> {
             None => Err(StoreError::Closed),
         }
     }
+
+    /// Messages that wait in the inbox.
+    #[cfg(test)]
+    pub(super) fn backlog(&self) -> usize {
+        self.inbox.as_ref().map_or(0, |inbox| inbox.max_capacity() - inbox.capacity())
+    }
 }
 
 impl<M> Drop for Worker<M> {
