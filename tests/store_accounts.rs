@@ -17,7 +17,7 @@ fn new_grant(token: &str) -> NewGrant {
         expires_at: Some(at(3_600)),
         obtained_at: START,
         obtained_by: Some("admin@contoso.com".to_owned()),
-        retired: None,
+        retired: Some("invalid_grant: revoked".to_owned()),
     }
 }
 

@@ -165,7 +165,7 @@ pub const TOKEN_BACK_OFF_MAX: Duration = Duration::from_secs(300);
 
 /// First wait after a token endpoint refused the client registration; it doubles up to
 /// [`TOKEN_MISCONFIGURED_MAX`]. Only an administrator can mend that, perhaps at the provider's
-/// side, so we look again by ourselves: about 26 requests a day.
+/// side, so we look again by ourselves: about 30 requests a day.
 pub const TOKEN_MISCONFIGURED_FIRST: Duration = Duration::from_secs(60);
 
 /// Longest such wait.

@@ -201,7 +201,8 @@ impl Slot {
 
     fn held(&self, secret: Secret, generation: u64, expires_at: Timestamp, life: Duration) -> Held {
         let (now, instant) = (self.clock.now(), Instant::now());
-        let left = expires_at.since(now);
+        // Never more than its life, however far the clock was set back since.
+        let left = expires_at.since(now).min(life);
         let before = |ahead: Duration| {
             let left = left.saturating_sub(ahead);
             (now + left, instant + left)
