@@ -42,7 +42,7 @@ pub(super) fn show_duration(duration: Duration) -> String {
 /// A size in the unit that suits it.
 pub(super) fn show_octets(octets: u64) -> String {
     for (unit, size) in [("GB", 1 << 30), ("MB", 1 << 20), ("KB", 1 << 10)] {
-        if octets >= size && octets % size == 0 {
+        if octets >= size && octets.is_multiple_of(size) {
             return format!("{} {unit}", octets / size);
         }
     }
