@@ -36,8 +36,14 @@ pub const SESSION_ERRORS: u32 = 20;
 /// Refused logins of one session before `421`.
 pub const SESSION_AUTH_FAILURES: u32 = 5;
 
-/// Bytes of a body event at most, and of a read from a socket.
+/// Octets of a body event at most.
 pub const CHUNK_OCTETS: usize = 65_536;
+
+/// Octets that one read from a socket asks for: small enough for a thousand idle sessions.
+pub const READ_OCTETS: usize = 8_192;
+
+/// Wait for an orderly end of a connection that is over anyway.
+pub const CLOSE: Duration = Duration::from_secs(2);
 
 /// Wait for a command, a SASL response or the next bytes of a body: RFC 5321 §4.5.3.2.7.
 pub const SERVER_IDLE: Duration = Duration::from_secs(300);
@@ -92,6 +98,9 @@ pub const REPLY_LINE_OCTETS: usize = 2_048;
 
 /// Lines of one reply.
 pub const REPLY_LINES: usize = 100;
+
+/// Octets of one reply with all its lines: more than any server has to say.
+pub const REPLY_OCTETS: usize = 65_536;
 
 /// Octets of one AUTH command line with its CRLF up to which the initial response may be inline
 /// (RFC 4954 §4 with RFC 5321 §4.5.3.1.4); Dovecot and Gmail enforce it.
@@ -207,14 +216,35 @@ pub const RETRY_FIRST: Duration = Duration::from_secs(60);
 /// Longest wait between two attempts.
 pub const RETRY_MAX: Duration = Duration::from_secs(3_600);
 
+/// First wait of a lane after upstream could not be reached or did not let us log in; it doubles
+/// up to [`REST_MAX`]. Messages are not charged for it.
+pub const REST_FIRST: Duration = Duration::from_secs(1);
+
+/// Longest such wait: an outage is noticed to be over within this time.
+pub const REST_MAX: Duration = Duration::from_secs(60);
+
+/// Wait between two looks at a suspended account, in case somebody has mended it.
+pub const PROBE_SUSPENDED: Duration = Duration::from_secs(600);
+
+/// A lane with nothing to do looks at the store this often even if nobody wakes it.
+pub const LANE_IDLE: Duration = Duration::from_secs(60);
+
 /// Messages of one account that are known in memory at a time; the rest waits in the store.
 pub const LANE_WINDOW: usize = 64;
 
 /// How often a second process's changes to the store are looked for.
 pub const STORE_POLL: Duration = Duration::from_millis(500);
 
+/// How long sessions, and then attempts, may take to end when the relay is told to stop. Service
+/// managers kill after 90 s by default.
+pub const STOP_GRACE: Duration = Duration::from_secs(20);
+
 /// Submissions that share one sync at most.
 pub const GROUP_COMMIT: usize = 256;
+
+/// Bytes of bodies that share one sync at most, so that a large message keeps small ones waiting
+/// for itself only.
+pub const GROUP_COMMIT_BYTES: u64 = 8_388_608;
 
 // --- configuration ----------------------------------------------------------------------------
 

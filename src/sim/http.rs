@@ -1,0 +1,463 @@
+//! The simulated authorization server's connections and routes.
+//!
+//! Owns what lies between the sockets and the two endpoints: TLS if wanted, a connection that can be
+//! cut, reset, slowed down or made to say anything ([`Io`], [`Line`]), and the faults of a script.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::connect_info::Connected;
+use axum::extract::{ConnectInfo, Path, State};
+use axum::http::{Method, Request, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use axum::serve::{IncomingStream, Listener};
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::time::Sleep;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::task::TaskTracker;
+
+use crate::base::limits;
+use crate::sim::Shared;
+use crate::sim::script::{Answer, Due, Fault, Moment, Point};
+use crate::sim::{authorize, token_endpoint};
+
+/// Connections that have been accepted and wait for their turn.
+const ACCEPTED: usize = 64;
+
+/// Bytes of a request's body.
+const REQUEST_BYTES: usize = 65_536;
+
+/// Serves until `stop`; ends when every connection has ended.
+pub(super) async fn serve(
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+) {
+    let (sender, receiver) = mpsc::channel(ACCEPTED);
+    let address = listener.local_addr();
+    let acceptor = shared.options.https.then(|| TlsAcceptor::from(shared.authority.config(None)));
+    tasks.spawn(accept(listener, acceptor, sender, stop.clone(), tasks.clone()));
+    let routes = Router::new()
+        .route("/{tenant}/oauth2/v2.0/authorize", any(authorize_route))
+        .route("/{tenant}/oauth2/v2.0/token", any(token_route))
+        .with_state(shared)
+        .into_make_service_with_connect_info::<Line>();
+    let served = axum::serve(Accepted { receiver, address }, routes)
+        .with_graceful_shutdown(async move { stop.cancelled().await })
+        .await;
+    debug_assert!(served.is_ok(), "axum's server ends without an error");
+}
+
+/// Accepts connections and runs their TLS handshakes, each in a task of its own.
+async fn accept(
+    listener: TcpListener,
+    acceptor: Option<TlsAcceptor>,
+    sender: mpsc::Sender<Io>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+) {
+    while let Some(stream) = stop.run_until_cancelled(super::service::accept(&listener)).await {
+        let (acceptor, sender, stop) = (acceptor.clone(), sender.clone(), stop.clone());
+        tasks.spawn(async move {
+            let ready = async {
+                let stream = match acceptor {
+                    None => Stream::Plain(stream),
+                    Some(acceptor) => {
+                        let accepting = acceptor.accept(stream);
+                        match tokio::time::timeout(limits::HANDSHAKE, accepting).await {
+                            Ok(Ok(stream)) => Stream::Tls(Box::new(stream)),
+                            Ok(Err(_)) | Err(_) => return,
+                        }
+                    }
+                };
+                // A receiver that is gone is a service that is being stopped.
+                let _ = sender.send(Io::new(stream, stop.child_token())).await;
+            };
+            stop.run_until_cancelled(ready).await;
+        });
+    }
+}
+
+async fn token_route(
+    State(shared): State<Arc<Shared>>,
+    ConnectInfo(line): ConnectInfo<Line>,
+    Path(tenant): Path<String>,
+    request: Request<Body>,
+) -> Response {
+    let asked = Asked::read(request).await;
+    let grant_type = asked.one("grant_type").unwrap_or("none").to_owned();
+    shared.book.count(|counts| *counts.token_requests.entry(grant_type.clone()).or_default() += 1);
+    let user = {
+        let grants = shared.grants();
+        let key = asked.one("code").or_else(|| asked.one("refresh_token"));
+        key.and_then(|key| grants.user_of(key)).map(str::to_owned)
+    };
+    let usual = async || token_endpoint::answer(&shared, &tenant, &asked);
+    play(&shared, &line, Point::Token, user.as_deref(), usual).await
+}
+
+async fn authorize_route(
+    State(shared): State<Arc<Shared>>,
+    ConnectInfo(line): ConnectInfo<Line>,
+    Path(tenant): Path<String>,
+    request: Request<Body>,
+) -> Response {
+    let asked = Asked::read(request).await;
+    shared.book.count(|counts| counts.authorize_requests += 1);
+    let user = asked.one("login_hint").map(str::to_owned);
+    let due =
+        shared.script.due(Point::Authorize, Moment { user: user.as_deref(), ..Moment::default() });
+    if let Some(Fault::Decline { error, description }) = &due.fault {
+        pause(due.delay).await;
+        return authorize::declined(&shared, &asked, error, description).into_response();
+    }
+    let usual = async || authorize::answer(&shared, &tenant, &asked);
+    play_due(&shared, &line, due, usual).await
+}
+
+/// A request, as far as the endpoints care.
+pub(super) struct Asked {
+    pub(super) method: Method,
+    /// The fields of the query and of a form, in their order.
+    fields: Vec<(String, String)>,
+    pub(super) is_form: bool,
+    pub(super) authorization: Option<String>,
+}
+
+impl Asked {
+    async fn read(request: Request<Body>) -> Self {
+        let (head, body) = request.into_parts();
+        let text = |name: header::HeaderName| {
+            head.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+        };
+        let is_form = text(header::CONTENT_TYPE)
+            .is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
+        let mut fields = form_fields(head.uri.query().unwrap_or("").as_bytes());
+        // A body that cannot be read is a client that is gone.
+        let body = axum::body::to_bytes(body, REQUEST_BYTES).await.unwrap_or_default();
+        if is_form {
+            fields.extend(form_fields(&body));
+        }
+        Self { method: head.method, fields, is_form, authorization: text(header::AUTHORIZATION) }
+    }
+
+    /// The value of a field that is there once and is not empty.
+    pub(super) fn one(&self, name: &str) -> Option<&str> {
+        let mut values = self.fields.iter().filter(|(known, _)| known == name);
+        let (_, value) = values.next()?;
+        (values.next().is_none() && !value.is_empty()).then_some(value)
+    }
+
+    /// All fields.
+    pub(super) fn fields(&self) -> &[(String, String)] {
+        &self.fields
+    }
+
+    #[cfg(test)]
+    pub(super) fn of(method: Method, fields: &[(&str, &str)], authorization: Option<&str>) -> Self {
+        Self {
+            method,
+            fields: fields.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),
+            is_form: true,
+            authorization: authorization.map(str::to_owned),
+        }
+    }
+}
+
+fn form_fields(text: &[u8]) -> Vec<(String, String)> {
+    url::form_urlencoded::parse(text).into_owned().collect()
+}
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        let mut response = Response::new(Body::from(self.body));
+        *response.status_mut() =
+            StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        for (name, value) in self.headers {
+            let name = header::HeaderName::try_from(name);
+            let value = header::HeaderValue::try_from(value);
+            if let (Ok(name), Ok(value)) = (name, value) {
+                response.headers_mut().append(name, value);
+            }
+        }
+        response
+    }
+}
+
+async fn play(
+    shared: &Shared,
+    line: &Line,
+    point: Point,
+    user: Option<&str>,
+    usual: impl AsyncFnOnce() -> Answer,
+) -> Response {
+    let due = shared.script.due(point, Moment { user, ..Moment::default() });
+    play_due(shared, line, due, usual).await
+}
+
+/// Gives the usual answer, or does what is scripted.
+async fn play_due(
+    shared: &Shared,
+    line: &Line,
+    due: Due,
+    usual: impl AsyncFnOnce() -> Answer,
+) -> Response {
+    pause(due.delay).await;
+    match due.fault {
+        None | Some(Fault::Certificate(_) | Fault::Decline { .. } | Fault::Delay(_)) => {
+            usual().await.into_response()
+        }
+        Some(Fault::Answer(answer)) => answer.into_response(),
+        Some(Fault::Reply(text) | Fault::ReplyAndClose(text)) => {
+            Answer::html(200, &text).into_response()
+        }
+        Some(Fault::Replies(texts)) => Answer::html(200, &texts.join("\n")).into_response(),
+        Some(Fault::Half(text)) => {
+            let whole = Answer::html(200, &text).to_wire();
+            let half = whole.len() - text.len() / 2;
+            line.say_instead(&whole[..half]);
+            Answer::html(200, "").into_response()
+        }
+        Some(Fault::Garbage(bytes)) => {
+            line.say_instead(&bytes);
+            Answer::html(200, "").into_response()
+        }
+        Some(Fault::Slow { answer, bytes, pause }) => {
+            let answer = match answer {
+                Some(answer) => answer,
+                None => usual().await,
+            };
+            line.slow_down(bytes, pause);
+            answer.into_response()
+        }
+        Some(Fault::Close) => line.cut(false).await,
+        Some(Fault::Reset) => line.cut(true).await,
+        Some(Fault::Hang) => {
+            shared.script.hang().await;
+            usual().await.into_response()
+        }
+    }
+}
+
+async fn pause(delay: Duration) {
+    if !delay.is_zero() {
+        tokio::time::sleep(delay).await;
+    }
+}
+
+/// What a handler can do to the connection that it answers on.
+#[derive(Clone)]
+struct Line(Arc<LineState>);
+
+struct LineState {
+    /// Cancelled: the connection is over.
+    over: CancellationToken,
+    with_reset: AtomicBool,
+    manner: Mutex<Manner>,
+}
+
+#[derive(Default)]
+enum Manner {
+    #[default]
+    Usual,
+    /// Only so many bytes at a time, and a pause between.
+    Slow { bytes: usize, pause: Duration },
+    /// These bytes in place of the answer, and then the end.
+    Instead(Bytes),
+}
+
+impl Line {
+    fn say_instead(&self, bytes: &[u8]) {
+        self.set(Manner::Instead(Bytes::copy_from_slice(bytes)));
+    }
+
+    fn slow_down(&self, bytes: usize, pause: Duration) {
+        self.set(Manner::Slow { bytes: bytes.max(1), pause });
+    }
+
+    /// Ends the connection without an answer, and with it the handler.
+    async fn cut(&self, with_reset: bool) -> Response {
+        self.0.with_reset.store(with_reset, Ordering::SeqCst);
+        self.0.over.cancel();
+        std::future::pending().await
+    }
+
+    fn set(&self, manner: Manner) {
+        *self.0.manner.lock().unwrap_or_else(PoisonError::into_inner) = manner;
+    }
+}
+
+impl Connected<IncomingStream<'_, Accepted>> for Line {
+    fn connect_info(stream: IncomingStream<'_, Accepted>) -> Self {
+        stream.io().line.clone()
+    }
+}
+
+/// Connections as axum takes them.
+struct Accepted {
+    receiver: mpsc::Receiver<Io>,
+    address: io::Result<SocketAddr>,
+}
+
+impl Listener for Accepted {
+    type Io = Io;
+    type Addr = Option<SocketAddr>;
+
+    async fn accept(&mut self) -> (Io, Self::Addr) {
+        match self.receiver.recv().await {
+            Some(io) => (io, None),
+            // The service is being stopped, and the shutdown is about to say so.
+            None => std::future::pending().await,
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<Self::Addr> {
+        Ok(self.address.as_ref().ok().copied())
+    }
+}
+
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// A connection that obeys its [`Line`].
+struct Io {
+    stream: Stream,
+    line: Line,
+    over: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Until when nothing more is written.
+    resting: Option<Pin<Box<Sleep>>>,
+}
+
+impl Io {
+    fn new(stream: Stream, over: CancellationToken) -> Self {
+        let line = Line(Arc::new(LineState {
+            over: over.clone(),
+            with_reset: AtomicBool::new(false),
+            manner: Mutex::default(),
+        }));
+        Self { stream, line, over: Box::pin(over.cancelled_owned()), resting: None }
+    }
+
+    /// Fails once the connection is over; otherwise wakes the task when it is.
+    fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        if self.over.as_mut().poll(context).is_pending() {
+            return Ok(());
+        }
+        if self.line.0.with_reset.load(Ordering::SeqCst) {
+            let socket = match &self.stream {
+                Stream::Plain(stream) => stream,
+                Stream::Tls(stream) => stream.get_ref().0,
+            };
+            let _ = socket.set_zero_linger();
+        }
+        Err(io::ErrorKind::ConnectionAborted.into())
+    }
+
+    fn write_some(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
+            Stream::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    /// Writes all of what is said in place of an answer, flushes, and ends the connection.
+    fn write_instead(
+        &mut self,
+        context: &mut Context<'_>,
+        mut instead: Bytes,
+        asked: usize,
+    ) -> Poll<io::Result<usize>> {
+        while !instead.is_empty() {
+            match self.write_some(context, &instead) {
+                Poll::Ready(Ok(count)) => drop(instead.split_to(count)),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    self.line.set(Manner::Instead(instead));
+                    return Poll::Pending;
+                }
+            }
+        }
+        self.line.set(Manner::Instead(instead));
+        std::task::ready!(Pin::new(&mut *self).poll_flush(context))?;
+        self.line.0.over.cancel();
+        Poll::Ready(Ok(asked))
+    }
+}
+
+impl AsyncRead for Io {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.check(context)?;
+        match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
+            Stream::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.check(context)?;
+        if let Some(resting) = &mut self.resting {
+            std::task::ready!(resting.as_mut().poll(context));
+            self.resting = None;
+        }
+        let manner = {
+            let state = Arc::clone(&self.line.0);
+            let mut manner = state.manner.lock().unwrap_or_else(PoisonError::into_inner);
+            match &mut *manner {
+                Manner::Usual => Manner::Usual,
+                Manner::Slow { bytes, pause } => Manner::Slow { bytes: *bytes, pause: *pause },
+                Manner::Instead(instead) => Manner::Instead(std::mem::take(instead)),
+            }
+        };
+        match manner {
+            Manner::Usual => self.write_some(context, bytes),
+            Manner::Slow { bytes: at_a_time, pause } => {
+                let piece = &bytes[..bytes.len().min(at_a_time)];
+                let written = std::task::ready!(self.write_some(context, piece))?;
+                self.resting = Some(Box::pin(tokio::time::sleep(pause)));
+                Poll::Ready(Ok(written))
+            }
+            Manner::Instead(instead) => self.write_instead(context, instead, bytes.len()),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_flush(context),
+            Stream::Tls(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
+}
