@@ -88,7 +88,8 @@ async fn a_listener_that_requires_tls_takes_nothing_before_it() {
     let mut client = relay.client().await;
     for command in ["AUTH LOGIN", "MAIL FROM:<scanner@contoso.com>"] {
         let reply = client.say(command).await;
-        assert!(reply.starts_with("530 5.7.0"), "{command}: {reply}");
+        let is_refused = reply.starts_with("530 5.7.0") || reply.starts_with("538 5.7.11");
+        assert!(is_refused, "{command}: {reply}");
     }
     relay.stop().await;
 }
@@ -186,7 +187,8 @@ async fn credentials_of_the_store_are_noticed_and_forgotten_within_a_second() {
 async fn a_network_is_served_without_authentication_and_others_are_not() {
     let network =
         format!("[[listener.network]]\nfrom = [\"127.0.0.7/32\"]\naccount = \"{MAILBOX}\"");
-    let relay = Relay::start(listener(&format!("tls = \"off\"\nauth = \"off\"\n{network}"))).await;
+    let setup = listener(&format!("tls = \"off\"\nauth = \"off\"\n{network}"));
+    let relay = Relay::start(Setup { has_credential: false, ..setup }).await;
     let address = relay.daemon.addresses()[0];
     let mut known = connect_from("127.0.0.7", address).await;
     known.expect("220").await;
@@ -230,14 +232,14 @@ async fn the_senders_of_an_account_can_be_limited_to_its_mailbox() {
 
 #[tokio::test]
 async fn a_message_over_the_limit_is_refused_before_and_after() {
-    let server = "max_message_size = \"20 KiB\"\n".to_owned();
+    let server = "max_message_size = \"64 KB\"\n".to_owned();
     let relay = Relay::start(Setup { server, ..Setup::default() }).await;
     let mut client = relay.logged_in().await;
     let extensions = client.say("EHLO printer.example").await;
-    assert!(extensions.contains("SIZE 20480"), "{extensions}");
-    let reply = client.say("MAIL FROM:<scanner@contoso.com> SIZE=20481").await;
+    assert!(extensions.contains("SIZE 64000"), "{extensions}");
+    let reply = client.say("MAIL FROM:<scanner@contoso.com> SIZE=64001").await;
     assert!(reply.starts_with("552 5.3.4"), "{reply}");
-    let long = format!("Subject: x\r\n\r\n{}", "0123456789abcdef\r\n".repeat(1_300));
+    let long = format!("Subject: x\r\n\r\n{}", "0123456789abcdef\r\n".repeat(4_000));
     let reply = client.send(MAILBOX, &[RECIPIENT], &long).await;
     assert!(reply.starts_with("552 5.3.4"), "{reply}");
     let reply = client.send(MAILBOX, &[RECIPIENT], MESSAGE).await;

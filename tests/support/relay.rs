@@ -1,4 +1,5 @@
 //! A whole relay on loopback with the simulated provider behind it, and an old client in front.
+#![allow(dead_code, reason = "each test program uses what it needs of it")]
 
 use std::path::Path;
 use std::time::Duration;
@@ -35,6 +36,8 @@ pub struct Setup {
     /// Lines of the `[[account]]` table.
     pub account: String,
     pub schedule: Schedule,
+    /// There is a `[[credential]]`.
+    pub has_credential: bool,
     /// A consent has taken place.
     pub has_grant: bool,
 }
@@ -54,6 +57,7 @@ impl Default for Setup {
                 rest_longest: quick * 10,
                 probe: Duration::from_secs(3_600),
             },
+            has_credential: true,
             has_grant: true,
         }
     }
@@ -80,14 +84,20 @@ impl Relay {
         let folder = tempfile::tempdir().unwrap();
         let ca_file = folder.path().join("ca.pem");
         std::fs::write(&ca_file, sim.ca_pem()).unwrap();
+        let credential = match setup.has_credential {
+            true => format!(
+                "[[credential]]\nname = \"{USER}\"\npassword_hash = \"{}\"\n\
+                 account = \"{MAILBOX}\"\nmay_send_as = [\"*\"]\n",
+                password_hash()
+            ),
+            false => String::new(),
+        };
         let text = format!(
             "[server]\nhostname = \"localhost\"\ndata_dir = \"{}\"\n{}\n\
-             [[credential]]\nname = \"{USER}\"\npassword_hash = \"{}\"\naccount = \"{MAILBOX}\"\n\
-             may_send_as = [\"*\"]\n\n{}{}\n{}\n\
+             {credential}\n{}{}\n{}\n\
              [[listener]]\naddress = \"127.0.0.1:0\"\n{}\n",
             folder.path().join("data").display(),
             setup.server,
-            password_hash(),
             sim.account_toml(MAILBOX),
             setup.account,
             sim.provider_toml(&ca_file),

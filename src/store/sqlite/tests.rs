@@ -505,26 +505,19 @@ fn later_migrations_run_once_in_order_and_all_or_nothing() {
 fn a_file_that_is_not_our_database_is_refused_and_left_alone() {
     let write = |path: &PathBuf, text: &[u8]| std::fs::write(path, text).unwrap();
     let text = b"this is a shopping list and not a database, however long it may be".repeat(20);
-    let cases: [(&str, Box<dyn Fn(&PathBuf)>); 3] = [
-        ("text", Box::new(|path| write(path, &text))),
-        (
-            "foreign tables",
-            Box::new(|path| {
-                let other = Connection::open(path).unwrap();
-                other.execute_batch("CREATE TABLE shopping (item)").unwrap();
-            }),
-        ),
-        (
-            "foreign version",
-            Box::new(|path| {
-                let other = Connection::open(path).unwrap();
-                other.execute_batch("CREATE TABLE x (y); PRAGMA user_version = 1").unwrap();
-            }),
-        ),
-    ];
-    for (name, make) in cases {
+    let make = |path: &PathBuf, statements: &str| {
+        Connection::open(path).unwrap().execute_batch(statements).unwrap();
+    };
+    for (name, statements) in [
+        ("text", None),
+        ("foreign tables", Some("CREATE TABLE shopping (item)")),
+        ("foreign version", Some("CREATE TABLE x (y); PRAGMA user_version = 1")),
+    ] {
         let home = Home::new();
-        make(&home.database());
+        match statements {
+            Some(statements) => make(&home.database(), statements),
+            None => write(&home.database(), &text),
+        }
         let error = Engine::open(&home.directory).err().unwrap();
         assert!(matches!(error, StoreError::Damaged { .. }), "{name}: {error}");
     }
