@@ -1,62 +1,18 @@
 //! Every sample in `config/` is a complete configuration, its optional keys are right as well, and
 //! together the samples show every key that there is.
 
+mod config_files;
+
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use mailbearer::config::{self, Config};
 
-/// The files that samples name, as an administrator would make them.
-const FILES: [(&str, &str, u32); 4] = [
-    ("client-secret.txt", "s3cret\n", 0o600),
-    ("relay.pem", "-----BEGIN CERTIFICATE-----\n", 0o644),
-    ("relay.key", "-----BEGIN PRIVATE KEY-----\n", 0o600),
-    ("lab-ca.pem", "-----BEGIN CERTIFICATE-----\n", 0o644),
-];
-
-fn samples() -> Vec<(PathBuf, String)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
-    let mut samples: Vec<_> = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
-        .map(|path| (path.clone(), fs::read_to_string(path).unwrap()))
-        .collect();
-    samples.sort();
-    assert!(samples.len() >= 5, "the samples are gone: {samples:?}");
-    samples
-}
-
-/// A folder with the files that samples name.
-fn folder() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    for (name, content, mode) in FILES {
-        let path = folder.path().join(name);
-        fs::write(&path, content).unwrap();
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-        }
-        #[cfg(not(unix))]
-        let _ = mode;
-    }
-    folder
-}
+use config_files::{folder, samples, with_optional_keys};
 
 fn check(path: &Path, text: &str, folder: &Path) -> Config {
     let file = folder.join(path.file_name().unwrap());
     config::parse(text, &file).unwrap_or_else(|mistakes| panic!("{}:\n{mistakes}", path.display()))
-}
-
-/// The sample with all its optional keys: `#key = …` becomes `key = …`.
-fn with_optional_keys(text: &str) -> String {
-    let line = |line: &str| match line.strip_prefix('#') {
-        Some(rest) if rest.starts_with(|c: char| c.is_ascii_lowercase()) => format!("{rest}\n"),
-        _ => format!("{line}\n"),
-    };
-    text.lines().map(line).collect()
 }
 
 #[test]
