@@ -21,7 +21,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use axum::serve::{IncomingStream, Listener};
 use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::Sleep;
@@ -50,8 +50,7 @@ pub(super) async fn serve(
 ) {
     let (sender, receiver) = mpsc::channel(ACCEPTED);
     let address = listener.local_addr();
-    let acceptor = shared.options.https.then(|| TlsAcceptor::from(shared.authority.config(None)));
-    tasks.spawn(accept(listener, acceptor, sender, stop.clone(), tasks.clone()));
+    tasks.spawn(accept(listener, Arc::clone(&shared), sender, stop.clone(), tasks.clone()));
     let routes = Router::new()
         .route("/{tenant}/oauth2/v2.0/authorize", any(authorize_route))
         .route("/{tenant}/oauth2/v2.0/token", any(token_route))
@@ -66,31 +65,50 @@ pub(super) async fn serve(
 /// Accepts connections and runs their TLS handshakes, each in a task of its own.
 async fn accept(
     listener: TcpListener,
-    acceptor: Option<TlsAcceptor>,
+    shared: Arc<Shared>,
     sender: mpsc::Sender<Io>,
     stop: CancellationToken,
     tasks: TaskTracker,
 ) {
     while let Some(stream) = stop.run_until_cancelled(super::service::accept(&listener)).await {
-        let (acceptor, sender, stop) = (acceptor.clone(), sender.clone(), stop.clone());
+        let (shared, sender, stop) = (Arc::clone(&shared), sender.clone(), stop.clone());
         tasks.spawn(async move {
             let ready = async {
-                let stream = match acceptor {
-                    None => Stream::Plain(stream),
-                    Some(acceptor) => {
-                        let accepting = acceptor.accept(stream);
-                        match tokio::time::timeout(limits::HANDSHAKE, accepting).await {
-                            Ok(Ok(stream)) => Stream::Tls(Box::new(stream)),
-                            Ok(Err(_)) | Err(_) => return,
-                        }
-                    }
-                };
-                // A receiver that is gone is a service that is being stopped.
-                let _ = sender.send(Io::new(stream, stop.child_token())).await;
+                if let Some(stream) = welcome(&shared, stream).await {
+                    // A receiver that is gone is a service that is being stopped.
+                    let _ = sender.send(Io::new(stream, stop.child_token())).await;
+                }
             };
             stop.run_until_cancelled(ready).await;
         });
     }
+}
+
+/// Does what is scripted for a new connection, and the TLS handshake if there is to be one.
+async fn welcome(shared: &Shared, mut stream: TcpStream) -> Option<Stream> {
+    let due = shared.script.due(Point::HttpConnect, Moment::default());
+    pause(due.delay).await;
+    let mut bad = None;
+    match due.fault {
+        Some(Fault::Close) => return None,
+        Some(Fault::Reset) => {
+            let _ = stream.set_zero_linger();
+            return None;
+        }
+        Some(Fault::Hang) => shared.script.hang().await,
+        Some(Fault::Garbage(bytes)) => {
+            let _ = stream.write_all(&bytes).await;
+            return None;
+        }
+        Some(Fault::Certificate(certificate)) => bad = Some(certificate),
+        _ => {}
+    }
+    if !shared.options.https {
+        return Some(Stream::Plain(stream));
+    }
+    let accepting = TlsAcceptor::from(shared.authority.config(bad)).accept(stream);
+    let stream = tokio::time::timeout(limits::HANDSHAKE, accepting).await.ok()?.ok()?;
+    Some(Stream::Tls(Box::new(stream)))
 }
 
 async fn token_route(
@@ -217,6 +235,8 @@ async fn play_due(
     due: Due,
     usual: impl AsyncFnOnce() -> Answer,
 ) -> Response {
+    // A connection that is kept alive forgets how the last answer was given.
+    line.set(Manner::Usual);
     pause(due.delay).await;
     match due.fault {
         None | Some(Fault::Certificate(_) | Fault::Decline { .. } | Fault::Delay(_)) => {

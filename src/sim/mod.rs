@@ -119,7 +119,7 @@ impl Sim {
             true => format!("https://{SERVER_NAME}:{}/", http.address.port()),
             false => format!("http://{}/", http.address),
         };
-        let book = Book::new(options.kept_messages);
+        let book = Book::new(options.kept_messages, options.kept_lines);
         let shared = Arc::new(Shared {
             script: Script::new(book.clone(), options.patience),
             book,
@@ -323,7 +323,7 @@ impl Sim {
 
     /// All messages that were taken and are kept, in the order of their final replies.
     pub fn messages(&self) -> Vec<Received> {
-        self.shared.book.pages().received.clone()
+        self.shared.book.pages().received.iter().cloned().collect()
     }
 
     /// The messages that this mailbox has sent.
@@ -344,6 +344,12 @@ impl Sim {
         self.shared.book.pages().offences.clone()
     }
 
+    /// What was said over SMTP, line by line: the session, who spoke (`C` or `S`), and what. Tokens,
+    /// passwords and messages are replaced by their lengths.
+    pub fn transcript(&self) -> Vec<String> {
+        self.shared.book.pages().transcript.iter().cloned().collect()
+    }
+
     /// Waits until at least so many messages were taken; gives all that are kept.
     pub async fn received(&self, count: u64) -> Result<Vec<Received>, Overdue> {
         self.received_within(count, self.shared.options.patience).await
@@ -357,7 +363,7 @@ impl Sim {
     ) -> Result<Vec<Received>, Overdue> {
         let what = format!("{count} messages");
         let look = |pages: &observe::Pages| {
-            (pages.counts.messages >= count).then(|| pages.received.clone())
+            (pages.counts.messages >= count).then(|| pages.received.iter().cloned().collect())
         };
         self.shared.book.until(&what, patience, look).await
     }

@@ -46,6 +46,8 @@ pub enum Point {
     Noop,
     /// The reply to QUIT.
     Quit,
+    /// An HTTP connection was accepted. Faults that are replies or answers are ignored here.
+    HttpConnect,
     /// A request to the token endpoint.
     Token,
     /// A request to the authorization page.
@@ -78,7 +80,8 @@ pub enum Fault {
     Hang,
     /// A wait, and then the next cue or the usual.
     Delay(Duration),
-    /// The certificate of the handshake is a bad one. Other points ignore it.
+    /// The certificate of the handshake is a bad one: [`Point::Handshake`] and
+    /// [`Point::HttpConnect`]. Other points ignore it.
     Certificate(BadCertificate),
     /// This HTTP answer. Over SMTP: its text, as a web server on the wrong port would send it.
     Answer(Answer),
@@ -541,7 +544,7 @@ mod tests {
     use super::*;
 
     fn script() -> Script {
-        Script::new(Book::new(0), Duration::from_secs(5))
+        Script::new(Book::new(0, 0), Duration::from_secs(5))
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mailbearer::sim::{Answer, Fault, Point, Service, Sim, SimOptions};
+use mailbearer::sim::{Answer, BadCertificate, Fault, Point, Service, Sim, SimOptions};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
@@ -58,6 +58,26 @@ async fn connections_end_without_an_answer() {
     let half = ask(&sim).await.unwrap();
     assert!(half.starts_with(b"HTTP/1.1 200") && half.ends_with(b"{\"access_t"), "{half:?}");
     assert!(read_answer(&half).is_none(), "shorter than announced");
+    assert!(read_answer(&ask(&sim).await.unwrap()).is_some(), "and then as usual");
+    sim.stop().await;
+}
+
+#[tokio::test]
+async fn connections_can_fail_before_a_request() {
+    let sim = Sim::start(SimOptions { https: true, ..Default::default() }).await.unwrap();
+    for fault in [
+        Fault::Close,
+        Fault::Reset,
+        Fault::Garbage(b"220 not HTTP\r\n".to_vec()),
+        Fault::Certificate(BadCertificate::OtherName),
+        Fault::Certificate(BadCertificate::OtherAuthority),
+        Fault::Certificate(BadCertificate::Expired),
+    ] {
+        let cue = sim.script().at(Point::HttpConnect).does(fault.clone());
+        assert!(ask(&sim).await.is_err(), "{fault:?}");
+        assert_eq!(cue.fired(), 1);
+    }
+    assert_eq!(sim.counts().token_requests.len(), 0);
     assert!(read_answer(&ask(&sim).await.unwrap()).is_some(), "and then as usual");
     sim.stop().await;
 }

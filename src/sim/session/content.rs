@@ -96,6 +96,7 @@ impl Session {
     /// The end of a message: the verdict.
     async fn finish(&mut self, wire: &mut Wire, body: DotReader) -> Result<(), Ended> {
         self.shared.book.count(|counts| counts.finals += 1);
+        self.heard(&format!("[message of {} octets]", body.length()));
         let mut due = self.shared.script.due(Point::Final, self.moment(wire));
         let transaction = self.transaction.take().unwrap_or_default();
         let message_id = self.shared.texts.message_id();

@@ -139,6 +139,7 @@ impl Session {
         if text.starts_with(['4', '5']) {
             self.shared.book.refusal(text);
         }
+        self.shared.book.line(self.number, "S", text);
         wire.say(text);
     }
 
