@@ -7,14 +7,16 @@
 //! everything that was seen, and a script of everything that is to go wrong. All of it lives on the
 //! loopback interface, on ports of its own, in tasks that end with [`Sim::stop`]; nothing is global.
 //!
-//! Sources: `facts/upstream-facts.md` §1, §2 and §4 for texts, limits and their places in the
-//! dialog; RFC 5321, 3207, 4954, 2920, 3030, 6749, 7636 and 8252 for the rest.
+//! Sources: the providers' documentation and published wire logs for texts, limits and their places
+//! in the dialog; RFC 5321, 3207, 4954, 2920, 3030, 6749, 7636 and 8252 for the rest.
 
 mod authority;
 mod authorize;
 mod dots;
+mod fault;
 mod grants;
 mod http;
+mod http_line;
 mod observe;
 mod options;
 mod sample;
@@ -46,6 +48,7 @@ use crate::sim::service::{Port, Running};
 use crate::sim::texts::Texts;
 use crate::sim::throttle::Throttle;
 
+pub use fault::{Answer, BadCertificate, Fault, Point};
 pub use observe::{Counts, Overdue, Received};
 pub use options::{
     ACCESS_TOKEN_CHARACTERS, EXCHANGE_MESSAGE_OCTETS, EXCHANGE_MESSAGES_PER_MINUTE,
@@ -53,7 +56,7 @@ pub use options::{
     GMAIL_MESSAGE_OCTETS, RateExcess, RefreshRule, SimClient, SimLimits, SimOptions, SimUser,
 };
 pub use sample::{APP_PROVIDER, PROVIDER};
-pub use script::{Answer, BadCertificate, Cue, Cued, Fault, Point, Script};
+pub use script::{Cue, Cued, Script};
 pub use service::Service;
 
 /// A simulated provider that is running.

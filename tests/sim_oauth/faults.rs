@@ -112,6 +112,22 @@ async fn answers_can_hang_wait_and_dribble() {
 }
 
 #[tokio::test]
+async fn a_connection_that_is_kept_alive_serves_again() {
+    let sim = sim().await;
+    let url = sim.token_url();
+    let slow = Fault::Slow { answer: None, bytes: 40, pause: Duration::from_millis(1) };
+    sim.script().at(Point::Token).does(slow);
+    let last = String::from_utf8(post_request(&url, &[("grant_type", "x")], "")).unwrap();
+    let first = last.replace("connection: close\r\n", "");
+    // Both at once: answered in their order on one connection.
+    let both = exchange(&sim, &url, format!("{first}{last}").as_bytes()).await.unwrap();
+    let both = String::from_utf8(both).unwrap();
+    assert_eq!(both.matches("HTTP/1.1 400 ").count(), 2, "{both}");
+    assert_eq!(sim.counts().token_requests_of("x"), 2);
+    sim.stop().await;
+}
+
+#[tokio::test]
 async fn consent_can_be_refused() {
     let sim = sim().await;
     sim.script().at(Point::Authorize).declines();

@@ -1,9 +1,10 @@
 //! AUTH in a session: XOAUTH2 in two steps or inline, and LOGIN, which never succeeds.
 
 use crate::base::limits;
+use crate::sim::fault::Point;
 use crate::sim::options::Flavour;
 use crate::sim::sasl::{Credentials, Response, read_xoauth2};
-use crate::sim::script::{Moment, Point};
+use crate::sim::script::Moment;
 use crate::sim::session::Session;
 use crate::sim::wire::{Ended, Line, Wire};
 

@@ -4,9 +4,10 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::sim::dots::DotReader;
+use crate::sim::fault::Point;
 use crate::sim::observe::Received;
 use crate::sim::options::Flavour;
-use crate::sim::script::{Moment, Point};
+use crate::sim::script::Moment;
 use crate::sim::sender::header_senders;
 use crate::sim::session::stage::is_positive;
 use crate::sim::session::{Session, first_reply};

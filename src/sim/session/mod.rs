@@ -14,7 +14,7 @@ use std::sync::Arc;
 use crate::base::limits;
 use crate::sim::Shared;
 use crate::sim::dots::DotReader;
-use crate::sim::script::{Fault, Point};
+use crate::sim::fault::{Fault, Point};
 use crate::sim::wire::{Ended, Line, Wire};
 
 /// A session: what is known of it beside its connection.

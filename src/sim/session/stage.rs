@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::sim::script::{BadCertificate, Due, Fault, Moment, Point};
+use crate::sim::fault::{BadCertificate, Fault, Point};
+use crate::sim::script::{Due, Moment};
 use crate::sim::session::Session;
 use crate::sim::wire::{Ended, Wire};
 
