@@ -14,7 +14,7 @@ use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
-use crate::sim::script::BadCertificate;
+use crate::sim::fault::BadCertificate;
 
 /// The name that the certificates are for.
 pub(super) const SERVER_NAME: &str = "localhost";

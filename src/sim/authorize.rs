@@ -8,10 +8,10 @@ use axum::http::Method;
 use url::Url;
 
 use crate::sim::Shared;
+use crate::sim::fault::Answer;
 use crate::sim::grants::{Consent, random_guid};
 use crate::sim::http::Asked;
 use crate::sim::options::Flavour;
-use crate::sim::script::Answer;
 
 /// Scope words that need no resource.
 const OPENID_SCOPES: [&str; 4] = ["openid", "email", "profile", "offline_access"];

@@ -3,6 +3,8 @@
 //! Owns [`DotReader`]. Only CRLF, dot, CRLF ends a body; a line is what ends with CRLF; a dot that
 //! starts a line is dropped; a bare line feed is noticed and never ends anything.
 
+use std::io::BufRead;
+
 use bytes::{Buf, BytesMut};
 
 /// Reads one body from whatever pieces it comes in.
@@ -68,14 +70,16 @@ impl DotReader {
                     }
                 }
             }
-            let end = input.iter().position(|byte| *byte == b'\n');
-            let piece = input.split_to(end.map_or(input.len(), |end| end + 1));
+            // As fast as the standard library's memchr, which has no face of its own.
+            let length = (&input[..]).skip_until(b'\n').unwrap_or(input.len());
+            let piece = input.split_to(length);
+            let is_line_end = piece.last() == Some(&b'\n');
             let before = match piece.len() {
                 0 | 1 => self.last,
                 length => piece[length - 2],
             };
-            self.is_line_start = end.is_some() && before == b'\r';
-            self.has_bare_lf |= end.is_some() && before != b'\r';
+            self.is_line_start = is_line_end && before == b'\r';
+            self.has_bare_lf |= is_line_end && before != b'\r';
             self.last = piece.last().copied().unwrap_or(self.last);
             self.keep(&piece);
         }

@@ -1,38 +1,29 @@
-//! The simulated authorization server's connections and routes.
+//! The simulated authorization server: its routes, and the faults of a script.
 //!
-//! Owns what lies between the sockets and the two endpoints: TLS if wanted, a connection that can be
-//! cut, reset, slowed down or made to say anything ([`Io`], [`Line`]), and the faults of a script.
+//! Owns the way of a request from an accepted connection, with TLS if wanted, to one of the two
+//! endpoints, and of the answer back.
 
-use std::future::Future;
-use std::io;
-use std::net::SocketAddr;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::connect_info::Connected;
 use axum::extract::{ConnectInfo, Path, State};
 use axum::http::{Method, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
-use axum::serve::{IncomingStream, Listener};
-use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
-use tokio::time::Sleep;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::base::limits;
 use crate::sim::Shared;
-use crate::sim::script::{Answer, Due, Fault, Moment, Point};
+use crate::sim::fault::{Answer, Fault, Point};
+use crate::sim::http_line::{Accepted, Io, Line, Manner, Stream};
+use crate::sim::script::{Due, Moment};
 use crate::sim::{authorize, token_endpoint};
 
 /// Connections that have been accepted and wait for their turn.
@@ -50,8 +41,7 @@ pub(super) async fn serve(
 ) {
     let (sender, receiver) = mpsc::channel(ACCEPTED);
     let address = listener.local_addr();
-    let acceptor = shared.options.https.then(|| TlsAcceptor::from(shared.authority.config(None)));
-    tasks.spawn(accept(listener, acceptor, sender, stop.clone(), tasks.clone()));
+    tasks.spawn(accept(listener, Arc::clone(&shared), sender, stop.clone(), tasks.clone()));
     let routes = Router::new()
         .route("/{tenant}/oauth2/v2.0/authorize", any(authorize_route))
         .route("/{tenant}/oauth2/v2.0/token", any(token_route))
@@ -66,31 +56,50 @@ pub(super) async fn serve(
 /// Accepts connections and runs their TLS handshakes, each in a task of its own.
 async fn accept(
     listener: TcpListener,
-    acceptor: Option<TlsAcceptor>,
+    shared: Arc<Shared>,
     sender: mpsc::Sender<Io>,
     stop: CancellationToken,
     tasks: TaskTracker,
 ) {
     while let Some(stream) = stop.run_until_cancelled(super::service::accept(&listener)).await {
-        let (acceptor, sender, stop) = (acceptor.clone(), sender.clone(), stop.clone());
+        let (shared, sender, stop) = (Arc::clone(&shared), sender.clone(), stop.clone());
         tasks.spawn(async move {
             let ready = async {
-                let stream = match acceptor {
-                    None => Stream::Plain(stream),
-                    Some(acceptor) => {
-                        let accepting = acceptor.accept(stream);
-                        match tokio::time::timeout(limits::HANDSHAKE, accepting).await {
-                            Ok(Ok(stream)) => Stream::Tls(Box::new(stream)),
-                            Ok(Err(_)) | Err(_) => return,
-                        }
-                    }
-                };
-                // A receiver that is gone is a service that is being stopped.
-                let _ = sender.send(Io::new(stream, stop.child_token())).await;
+                if let Some(stream) = welcome(&shared, stream).await {
+                    // A receiver that is gone is a service that is being stopped.
+                    let _ = sender.send(Io::new(stream, stop.child_token())).await;
+                }
             };
             stop.run_until_cancelled(ready).await;
         });
     }
+}
+
+/// Does what is scripted for a new connection, and the TLS handshake if there is to be one.
+async fn welcome(shared: &Shared, mut stream: TcpStream) -> Option<Stream> {
+    let due = shared.script.due(Point::HttpConnect, Moment::default());
+    pause(due.delay).await;
+    let mut bad = None;
+    match due.fault {
+        Some(Fault::Close) => return None,
+        Some(Fault::Reset) => {
+            let _ = stream.set_zero_linger();
+            return None;
+        }
+        Some(Fault::Hang) => shared.script.hang().await,
+        Some(Fault::Garbage(bytes)) => {
+            let _ = stream.write_all(&bytes).await;
+            return None;
+        }
+        Some(Fault::Certificate(certificate)) => bad = Some(certificate),
+        _ => {}
+    }
+    if !shared.options.https {
+        return Some(Stream::Plain(stream));
+    }
+    let accepting = TlsAcceptor::from(shared.authority.config(bad)).accept(stream);
+    let stream = tokio::time::timeout(limits::HANDSHAKE, accepting).await.ok()?.ok()?;
+    Some(Stream::Tls(Box::new(stream)))
 }
 
 async fn token_route(
@@ -217,6 +226,8 @@ async fn play_due(
     due: Due,
     usual: impl AsyncFnOnce() -> Answer,
 ) -> Response {
+    // A connection that is kept alive forgets how the last answer was given.
+    line.set(Manner::Usual);
     pause(due.delay).await;
     match due.fault {
         None | Some(Fault::Certificate(_) | Fault::Decline { .. } | Fault::Delay(_)) => {
@@ -257,207 +268,5 @@ async fn play_due(
 async fn pause(delay: Duration) {
     if !delay.is_zero() {
         tokio::time::sleep(delay).await;
-    }
-}
-
-/// What a handler can do to the connection that it answers on.
-#[derive(Clone)]
-struct Line(Arc<LineState>);
-
-struct LineState {
-    /// Cancelled: the connection is over.
-    over: CancellationToken,
-    with_reset: AtomicBool,
-    manner: Mutex<Manner>,
-}
-
-#[derive(Default)]
-enum Manner {
-    #[default]
-    Usual,
-    /// Only so many bytes at a time, and a pause between.
-    Slow { bytes: usize, pause: Duration },
-    /// These bytes in place of the answer, and then the end.
-    Instead(Bytes),
-}
-
-impl Line {
-    fn say_instead(&self, bytes: &[u8]) {
-        self.set(Manner::Instead(Bytes::copy_from_slice(bytes)));
-    }
-
-    fn slow_down(&self, bytes: usize, pause: Duration) {
-        self.set(Manner::Slow { bytes: bytes.max(1), pause });
-    }
-
-    /// Ends the connection without an answer, and with it the handler.
-    async fn cut(&self, with_reset: bool) -> Response {
-        self.0.with_reset.store(with_reset, Ordering::SeqCst);
-        self.0.over.cancel();
-        std::future::pending().await
-    }
-
-    fn set(&self, manner: Manner) {
-        *self.0.manner.lock().unwrap_or_else(PoisonError::into_inner) = manner;
-    }
-}
-
-impl Connected<IncomingStream<'_, Accepted>> for Line {
-    fn connect_info(stream: IncomingStream<'_, Accepted>) -> Self {
-        stream.io().line.clone()
-    }
-}
-
-/// Connections as axum takes them.
-struct Accepted {
-    receiver: mpsc::Receiver<Io>,
-    address: io::Result<SocketAddr>,
-}
-
-impl Listener for Accepted {
-    type Io = Io;
-    type Addr = Option<SocketAddr>;
-
-    async fn accept(&mut self) -> (Io, Self::Addr) {
-        match self.receiver.recv().await {
-            Some(io) => (io, None),
-            // The service is being stopped, and the shutdown is about to say so.
-            None => std::future::pending().await,
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<Self::Addr> {
-        Ok(self.address.as_ref().ok().copied())
-    }
-}
-
-enum Stream {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-/// A connection that obeys its [`Line`].
-struct Io {
-    stream: Stream,
-    line: Line,
-    over: Pin<Box<WaitForCancellationFutureOwned>>,
-    /// Until when nothing more is written.
-    resting: Option<Pin<Box<Sleep>>>,
-}
-
-impl Io {
-    fn new(stream: Stream, over: CancellationToken) -> Self {
-        let line = Line(Arc::new(LineState {
-            over: over.clone(),
-            with_reset: AtomicBool::new(false),
-            manner: Mutex::default(),
-        }));
-        Self { stream, line, over: Box::pin(over.cancelled_owned()), resting: None }
-    }
-
-    /// Fails once the connection is over; otherwise wakes the task when it is.
-    fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        if self.over.as_mut().poll(context).is_pending() {
-            return Ok(());
-        }
-        if self.line.0.with_reset.load(Ordering::SeqCst) {
-            let socket = match &self.stream {
-                Stream::Plain(stream) => stream,
-                Stream::Tls(stream) => stream.get_ref().0,
-            };
-            let _ = socket.set_zero_linger();
-        }
-        Err(io::ErrorKind::ConnectionAborted.into())
-    }
-
-    fn write_some(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
-            Stream::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
-        }
-    }
-
-    /// Writes all of what is said in place of an answer, flushes, and ends the connection.
-    fn write_instead(
-        &mut self,
-        context: &mut Context<'_>,
-        mut instead: Bytes,
-        asked: usize,
-    ) -> Poll<io::Result<usize>> {
-        while !instead.is_empty() {
-            match self.write_some(context, &instead) {
-                Poll::Ready(Ok(count)) => drop(instead.split_to(count)),
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => {
-                    self.line.set(Manner::Instead(instead));
-                    return Poll::Pending;
-                }
-            }
-        }
-        self.line.set(Manner::Instead(instead));
-        std::task::ready!(Pin::new(&mut *self).poll_flush(context))?;
-        self.line.0.over.cancel();
-        Poll::Ready(Ok(asked))
-    }
-}
-
-impl AsyncRead for Io {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        self.check(context)?;
-        match &mut self.stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
-            Stream::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
-        }
-    }
-}
-
-impl AsyncWrite for Io {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.check(context)?;
-        if let Some(resting) = &mut self.resting {
-            std::task::ready!(resting.as_mut().poll(context));
-            self.resting = None;
-        }
-        let manner = {
-            let state = Arc::clone(&self.line.0);
-            let mut manner = state.manner.lock().unwrap_or_else(PoisonError::into_inner);
-            match &mut *manner {
-                Manner::Usual => Manner::Usual,
-                Manner::Slow { bytes, pause } => Manner::Slow { bytes: *bytes, pause: *pause },
-                Manner::Instead(instead) => Manner::Instead(std::mem::take(instead)),
-            }
-        };
-        match manner {
-            Manner::Usual => self.write_some(context, bytes),
-            Manner::Slow { bytes: at_a_time, pause } => {
-                let piece = &bytes[..bytes.len().min(at_a_time)];
-                let written = std::task::ready!(self.write_some(context, piece))?;
-                self.resting = Some(Box::pin(tokio::time::sleep(pause)));
-                Poll::Ready(Ok(written))
-            }
-            Manner::Instead(instead) => self.write_instead(context, instead, bytes.len()),
-        }
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_flush(context),
-            Stream::Tls(stream) => Pin::new(stream).poll_flush(context),
-        }
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(context),
-            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(context),
-        }
     }
 }

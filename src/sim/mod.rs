@@ -7,14 +7,16 @@
 //! everything that was seen, and a script of everything that is to go wrong. All of it lives on the
 //! loopback interface, on ports of its own, in tasks that end with [`Sim::stop`]; nothing is global.
 //!
-//! Sources: `facts/upstream-facts.md` §1, §2 and §4 for texts, limits and their places in the
-//! dialog; RFC 5321, 3207, 4954, 2920, 3030, 6749, 7636 and 8252 for the rest.
+//! Sources: the providers' documentation and published wire logs for texts, limits and their places
+//! in the dialog; RFC 5321, 3207, 4954, 2920, 3030, 6749, 7636 and 8252 for the rest.
 
 mod authority;
 mod authorize;
 mod dots;
+mod fault;
 mod grants;
 mod http;
+mod http_line;
 mod observe;
 mod options;
 mod sample;
@@ -46,6 +48,7 @@ use crate::sim::service::{Port, Running};
 use crate::sim::texts::Texts;
 use crate::sim::throttle::Throttle;
 
+pub use fault::{Answer, BadCertificate, Fault, Point};
 pub use observe::{Counts, Overdue, Received};
 pub use options::{
     ACCESS_TOKEN_CHARACTERS, EXCHANGE_MESSAGE_OCTETS, EXCHANGE_MESSAGES_PER_MINUTE,
@@ -53,7 +56,7 @@ pub use options::{
     GMAIL_MESSAGE_OCTETS, RateExcess, RefreshRule, SimClient, SimLimits, SimOptions, SimUser,
 };
 pub use sample::{APP_PROVIDER, PROVIDER};
-pub use script::{Answer, BadCertificate, Cue, Cued, Fault, Point, Script};
+pub use script::{Cue, Cued, Script};
 pub use service::Service;
 
 /// A simulated provider that is running.
@@ -119,7 +122,7 @@ impl Sim {
             true => format!("https://{SERVER_NAME}:{}/", http.address.port()),
             false => format!("http://{}/", http.address),
         };
-        let book = Book::new(options.kept_messages);
+        let book = Book::new(options.kept_messages, options.kept_lines);
         let shared = Arc::new(Shared {
             script: Script::new(book.clone(), options.patience),
             book,
@@ -323,7 +326,7 @@ impl Sim {
 
     /// All messages that were taken and are kept, in the order of their final replies.
     pub fn messages(&self) -> Vec<Received> {
-        self.shared.book.pages().received.clone()
+        self.shared.book.pages().received.iter().cloned().collect()
     }
 
     /// The messages that this mailbox has sent.
@@ -344,6 +347,12 @@ impl Sim {
         self.shared.book.pages().offences.clone()
     }
 
+    /// What was said over SMTP, line by line: the session, who spoke (`C` or `S`), and what. Tokens,
+    /// passwords and messages are replaced by their lengths.
+    pub fn transcript(&self) -> Vec<String> {
+        self.shared.book.pages().transcript.iter().cloned().collect()
+    }
+
     /// Waits until at least so many messages were taken; gives all that are kept.
     pub async fn received(&self, count: u64) -> Result<Vec<Received>, Overdue> {
         self.received_within(count, self.shared.options.patience).await
@@ -357,7 +366,7 @@ impl Sim {
     ) -> Result<Vec<Received>, Overdue> {
         let what = format!("{count} messages");
         let look = |pages: &observe::Pages| {
-            (pages.counts.messages >= count).then(|| pages.received.clone())
+            (pages.counts.messages >= count).then(|| pages.received.iter().cloned().collect())
         };
         self.shared.book.until(&what, patience, look).await
     }

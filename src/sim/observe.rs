@@ -3,13 +3,18 @@
 //! Owns the received messages, the counters and the list of offences. Every change wakes those who
 //! wait; every wait has a deadline and fails with what had been seen until then.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::Instant;
+
+use crate::base::Printable;
+
+/// Lines of the transcript that a wait in vain shows.
+const SAID_LINES: usize = 30;
 
 /// A message that the service has taken: its final reply was positive.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,7 +86,9 @@ impl Counts {
 
 /// A wait that was in vain.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("waited {waited:?} for {what} in vain; seen: {seen:?}, offences: {offences:?}")]
+#[error(
+    "waited {waited:?} for {what} in vain; seen: {seen:?}, offences: {offences:?}, said: {said:#?}"
+)]
 pub struct Overdue {
     /// What was waited for.
     pub what: String,
@@ -91,6 +98,8 @@ pub struct Overdue {
     pub seen: Box<Counts>,
     /// What clients had done wrong.
     pub offences: Vec<String>,
+    /// The last lines that were said over SMTP.
+    pub said: Vec<String>,
 }
 
 /// The book that sessions and requests write into. A handle; clones write the same book.
@@ -102,21 +111,25 @@ struct Inner {
     pages: Mutex<Pages>,
     changes: watch::Sender<u64>,
     kept_messages: usize,
+    kept_lines: usize,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Pages {
     pub(super) counts: Counts,
-    pub(super) received: Vec<Received>,
+    pub(super) received: VecDeque<Received>,
+    /// The last lines of all dialogs.
+    pub(super) transcript: VecDeque<String>,
     pub(super) offences: Vec<String>,
 }
 
 impl Book {
-    pub(super) fn new(kept_messages: usize) -> Self {
+    pub(super) fn new(kept_messages: usize, kept_lines: usize) -> Self {
         Self(Arc::new(Inner {
             pages: Mutex::default(),
             changes: watch::Sender::new(0),
             kept_messages,
+            kept_lines,
         }))
     }
 
@@ -145,14 +158,28 @@ impl Book {
         self.write(|pages| pages.offences.push(format!("session {session}: {what}")));
     }
 
+    /// Writes a line of a dialog down. It must not hold a secret.
+    pub(super) fn line(&self, session: u64, speaker: &str, text: &str) {
+        if self.0.kept_lines > 0 {
+            let mut pages = self.pages();
+            for line in text.split('\n') {
+                if pages.transcript.len() >= self.0.kept_lines {
+                    pages.transcript.pop_front();
+                }
+                let line = Printable::text(line);
+                pages.transcript.push_back(format!("{session} {speaker}: {line}"));
+            }
+        }
+    }
+
     pub(super) fn take(&self, message: Received) {
         self.write(|pages| {
             pages.counts.messages += 1;
             if self.0.kept_messages > 0 {
                 if pages.received.len() >= self.0.kept_messages {
-                    pages.received.remove(0);
+                    pages.received.pop_front();
                 }
-                pages.received.push(message);
+                pages.received.push_back(message);
             }
         });
     }
@@ -190,6 +217,7 @@ impl Book {
                     waited: patience,
                     seen: Box::new(pages.counts.clone()),
                     offences: pages.offences.clone(),
+                    said: pages.transcript.iter().rev().take(SAID_LINES).rev().cloned().collect(),
                 });
             }
         }
@@ -202,7 +230,7 @@ mod tests {
 
     #[test]
     fn refusals_are_counted_by_their_codes() {
-        let book = Book::new(1);
+        let book = Book::new(1, 1);
         for reply in
             ["432 4.3.2 Concurrent", "432 4.3.2 again", "535-5.7.8 a\n535 5.7.8 b", "500 x"]
         {
@@ -216,11 +244,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_wait_in_vain_says_what_was_seen() {
-        let book = Book::new(1);
+        let book = Book::new(1, 1);
         book.offence(7, "said nothing");
         let patience = Duration::from_secs(5);
         let overdue =
-            book.until("a message", patience, |pages| pages.received.first().cloned()).await;
+            book.until("a message", patience, |pages| pages.received.front().cloned()).await;
         let text = overdue.unwrap_err().to_string();
         assert!(text.contains("a message") && text.contains("session 7: said nothing"), "{text}");
     }

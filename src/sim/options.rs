@@ -65,6 +65,8 @@ pub struct SimOptions {
     pub idle: Option<Duration>,
     /// How many received messages are kept; older ones are forgotten, but stay counted.
     pub kept_messages: usize,
+    /// How many lines of [`Sim::transcript`](crate::sim::Sim::transcript) are kept.
+    pub kept_lines: usize,
     /// How long [`Sim::received`](crate::sim::Sim::received) and the other waits wait at most.
     pub patience: Duration,
     /// Where the time comes from by which tokens expire.
@@ -96,6 +98,7 @@ impl Default for SimOptions {
             day: Duration::from_secs(86_400),
             idle: None,
             kept_messages: usize::MAX,
+            kept_lines: 10_000,
             patience: Duration::from_secs(20),
             clock: Clock::system(),
         }

@@ -8,10 +8,10 @@ use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD, Engine};
 use serde_json::json;
 
 use crate::sim::Shared;
+use crate::sim::fault::Answer;
 use crate::sim::grants::{Denied, Issued, random_guid, random_text};
 use crate::sim::http::Asked;
 use crate::sim::options::{Flavour, SimClient};
-use crate::sim::script::Answer;
 
 /// A refusal: status, `error`, number and text of `error_description`.
 #[derive(Debug)]

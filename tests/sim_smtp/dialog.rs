@@ -71,6 +71,11 @@ async fn a_message_is_taken_byte_for_byte() {
     let counts = sim.counts();
     assert_eq!((counts.connections, counts.auths_accepted, counts.messages), (1, 1, 2));
     assert_eq!((counts.most_sessions, counts.most_sessions_of[USER]), (1, 1));
+    let transcript = sim.transcript().join("\n");
+    for line in ["1 C: STARTTLS\n1 S: 220 ", " octets]\n1 S: 235 ", "1 C: [message of 0 octets]"] {
+        assert!(transcript.contains(line), "{line}: {transcript}");
+    }
+    assert!(!transcript.contains("leading dot"));
     assert_eq!(sim.offences(), [""; 0]);
     sim.stop().await;
 }

@@ -1,9 +1,10 @@
 //! AUTH in a session: XOAUTH2 in two steps or inline, and LOGIN, which never succeeds.
 
 use crate::base::limits;
+use crate::sim::fault::Point;
 use crate::sim::options::Flavour;
 use crate::sim::sasl::{Credentials, Response, read_xoauth2};
-use crate::sim::script::{Moment, Point};
+use crate::sim::script::Moment;
 use crate::sim::session::Session;
 use crate::sim::wire::{Ended, Line, Wire};
 
@@ -152,7 +153,11 @@ impl Session {
 
     /// The client's answer to a 334; `None` if it was too long and has been refused.
     async fn response(&self, wire: &mut Wire) -> Result<Option<String>, Ended> {
-        Ok(match wire.line(limits::AUTH_LINE_OCTETS).await? {
+        let line = wire.line(limits::AUTH_LINE_OCTETS).await?;
+        if let Line::Whole(line) | Line::BareLf(line) = &line {
+            self.heard(&format!("[{} octets]", line.len()));
+        }
+        Ok(match line {
             Line::Whole(line) => Some(String::from_utf8_lossy(&line).into_owned()),
             Line::BareLf(line) => {
                 self.offence("a SASL response ended with a bare LF");
@@ -164,5 +169,13 @@ impl Session {
                 None
             }
         })
+    }
+}
+
+/// The command, with the length of its initial response in place of it.
+pub(super) fn without_secrets(rest: &str) -> String {
+    match rest.trim_end().split_once(' ') {
+        Some((mechanism, initial)) => format!("AUTH {mechanism} [{} octets]", initial.len()),
+        None => format!("AUTH {rest}"),
     }
 }

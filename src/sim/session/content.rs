@@ -4,9 +4,10 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::sim::dots::DotReader;
+use crate::sim::fault::Point;
 use crate::sim::observe::Received;
 use crate::sim::options::Flavour;
-use crate::sim::script::{Moment, Point};
+use crate::sim::script::Moment;
 use crate::sim::sender::header_senders;
 use crate::sim::session::stage::is_positive;
 use crate::sim::session::{Session, first_reply};
@@ -96,6 +97,7 @@ impl Session {
     /// The end of a message: the verdict.
     async fn finish(&mut self, wire: &mut Wire, body: DotReader) -> Result<(), Ended> {
         self.shared.book.count(|counts| counts.finals += 1);
+        self.heard(&format!("[message of {} octets]", body.length()));
         let mut due = self.shared.script.due(Point::Final, self.moment(wire));
         let transaction = self.transaction.take().unwrap_or_default();
         let message_id = self.shared.texts.message_id();

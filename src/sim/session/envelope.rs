@@ -1,6 +1,7 @@
 //! MAIL and RCPT in a session: taken almost blindly, and what clients get wrong in them.
 
-use crate::sim::script::{Moment, Point};
+use crate::sim::fault::Point;
+use crate::sim::script::Moment;
 use crate::sim::session::{Session, Transaction};
 use crate::sim::wire::{Ended, Wire};
 

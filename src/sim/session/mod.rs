@@ -14,11 +14,8 @@ use std::sync::Arc;
 use crate::base::limits;
 use crate::sim::Shared;
 use crate::sim::dots::DotReader;
-use crate::sim::script::{Fault, Point};
+use crate::sim::fault::{Fault, Point};
 use crate::sim::wire::{Ended, Line, Wire};
-
-/// Octets of a command line with its end, other than AUTH: enough for every parameter.
-const COMMAND_OCTETS: usize = 4_096;
 
 /// A session: what is known of it beside its connection.
 pub(super) struct Session {
@@ -108,13 +105,17 @@ impl Session {
         };
         let (verb, rest) = line.split_once(' ').unwrap_or((&line, ""));
         let verb = verb.to_ascii_uppercase();
-        if verb != "AUTH" && line.len() + 2 > COMMAND_OCTETS {
+        if verb != "AUTH" && line.len() + 2 > limits::COMMAND_LINE_OCTETS {
             self.offence("a command line was longer than 4,096 octets");
             self.tell(wire, "500 5.5.2 Line too long");
             return Ok(());
         }
         if line.contains(['\r', '\0']) {
             self.offence("a command line held a bare CR or a NUL");
+        }
+        match verb == "AUTH" {
+            true => self.heard(&auth::without_secrets(rest)),
+            false => self.heard(&line),
         }
         self.look_behind(wire, &verb);
         match verb.as_str() {
@@ -148,6 +149,11 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// Writes down what the client said.
+    fn heard(&self, line: &str) {
+        self.shared.book.line(self.number, "C", line);
     }
 
     /// Notes commands that came before they should have (RFC 2920 §3.1, RFC 3207 §4.2).

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::sim::script::{BadCertificate, Due, Fault, Moment, Point};
+use crate::sim::fault::{BadCertificate, Fault, Point};
+use crate::sim::script::{Due, Moment};
 use crate::sim::session::Session;
 use crate::sim::wire::{Ended, Wire};
 
@@ -139,6 +140,7 @@ impl Session {
         if text.starts_with(['4', '5']) {
             self.shared.book.refusal(text);
         }
+        self.shared.book.line(self.number, "S", text);
         wire.say(text);
     }
 
