@@ -19,7 +19,7 @@ use crate::net::{CertificateError, Certificates};
 use crate::outbound::{Upstream, UpstreamError};
 use crate::queue::{Queue, Schedule};
 use crate::store::{DaemonLock, Store, StoreError};
-use crate::token::TokenManager;
+use crate::token::{TokenManager, TokenSetupError};
 
 /// A running relay.
 pub struct Daemon {
@@ -61,7 +61,6 @@ impl Daemon {
         let inbound = Arc::new(Inbound {
             hostname: server.hostname.clone(),
             max_message_octets: server.max_message_octets,
-            temporary: store.temporary_directory().to_owned(),
             access: access.clone(),
             queue: queue.clone(),
             clock,
@@ -161,6 +160,9 @@ pub enum StartError {
     /// The way to a provider.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
+    /// HTTP to a token endpoint.
+    #[error(transparent)]
+    Token(#[from] TokenSetupError),
     /// A listener's certificate.
     #[error(transparent)]
     Certificate(#[from] CertificateError),

@@ -59,6 +59,12 @@ pub const HANDSHAKE: Duration = Duration::from_secs(30);
 /// Online announces 157,286,400; the usual mailbox limit of 35 MB counts the encoded message.
 pub const MESSAGE_OCTETS: u64 = 36_700_160;
 
+/// The least that `max_message_size` may be: RFC 5321 §4.5.3.1.7.
+pub const MESSAGE_OCTETS_LEAST: u64 = 65_536;
+
+/// The most that `max_message_size` may be: no provider takes more than 150 MB.
+pub const MESSAGE_OCTETS_MOST: u64 = 1 << 30;
+
 /// Octets of a message's header that are searched for fields: Postfix's header_size_limit is
 /// 102,400; more than this is content.
 pub const HEADER_OCTETS: usize = 262_144;
@@ -92,6 +98,9 @@ pub const REPLY_LINE_OCTETS: usize = 2_048;
 
 /// Lines of one reply.
 pub const REPLY_LINES: usize = 100;
+
+/// Octets of one reply with all its lines: more than any server has to say.
+pub const REPLY_OCTETS: usize = 65_536;
 
 /// Octets of one AUTH command line with its CRLF up to which the initial response may be inline
 /// (RFC 4954 §4 with RFC 5321 §4.5.3.1.4); Dovecot and Gmail enforce it.
@@ -140,8 +149,48 @@ pub const TOKEN_TOTAL: Duration = Duration::from_secs(30);
 /// is less): Exchange's HVE host refuses tokens with less than some minutes.
 pub const TOKEN_AHEAD: Duration = Duration::from_secs(600);
 
+/// An access token whose life the endpoint does not name is taken to live this long. RFC 6749 §5.1
+/// leaves it open; an hour is usual, and one too early request costs little.
+pub const TOKEN_UNSTATED_LIFE: Duration = Duration::from_secs(1_800);
+
+/// No access token is taken to live shorter, whatever the endpoint says: zero or a negative life
+/// must not become a request for every message.
+pub const TOKEN_SHORTEST_LIFE: Duration = Duration::from_secs(60);
+
+/// First wait after a token endpoint did not give a token; it doubles up to [`TOKEN_BACK_OFF_MAX`].
+pub const TOKEN_BACK_OFF_FIRST: Duration = Duration::from_secs(1);
+
+/// Longest such wait: an outage is noticed to be over within this time.
+pub const TOKEN_BACK_OFF_MAX: Duration = Duration::from_secs(300);
+
+/// First wait after a token endpoint refused the client registration; it doubles up to
+/// [`TOKEN_MISCONFIGURED_MAX`]. Only an administrator can mend that, perhaps at the provider's
+/// side, so we look again by ourselves: about 30 requests a day.
+pub const TOKEN_MISCONFIGURED_FIRST: Duration = Duration::from_secs(60);
+
+/// Longest such wait.
+pub const TOKEN_MISCONFIGURED_MAX: Duration = Duration::from_secs(3_600);
+
+/// A token that replaced a refused one and is refused within this time is not replaced again:
+/// the token is not what upstream dislikes.
+pub const TOKEN_FORCE_AGAIN: Duration = Duration::from_secs(900);
+
+/// How much longer than [`TOKEN_TOTAL`] the right to renew an account's token is held, for the
+/// store to do its part. A process that dies with it delays the others by both together.
+pub const TOKEN_LEASE_MARGIN: Duration = Duration::from_secs(15);
+
 /// A started consent is given up after this time.
 pub const CONSENT: Duration = Duration::from_secs(600);
+
+/// Octets of the head of a browser's request to the loopback redirect. Entra's codes have up to
+/// about 2,000, and browsers add cookies of other local servers.
+pub const CONSENT_REQUEST_OCTETS: usize = 16_384;
+
+/// Connections to the loopback redirect at a time: browsers open some in advance.
+pub const CONSENT_CONNECTIONS: usize = 8;
+
+/// Wait for the request on such a connection.
+pub const CONSENT_READ: Duration = Duration::from_secs(10);
 
 // --- bodies, queue and store ------------------------------------------------------------------
 
@@ -154,6 +203,12 @@ pub const STORED_CHUNK_BYTES: usize = 262_144;
 /// How long a client in `confirm` mode waits for upstream's verdict, unless configured otherwise.
 /// Old devices give up after 30 s to 60 s.
 pub const CONFIRM_WITHIN: Duration = Duration::from_secs(20);
+
+/// The least that `confirm_within` may be: upstream takes a second for a message.
+pub const CONFIRM_WITHIN_LEAST: Duration = Duration::from_secs(1);
+
+/// The most that `confirm_within` may be: RFC 5321 §4.5.3.2.6 has clients wait 10 minutes.
+pub const CONFIRM_WITHIN_MOST: Duration = Duration::from_secs(600);
 
 /// First wait after a deferral; it doubles up to [`RETRY_MAX`].
 pub const RETRY_FIRST: Duration = Duration::from_secs(60);
@@ -186,3 +241,18 @@ pub const STOP_GRACE: Duration = Duration::from_secs(20);
 
 /// Submissions that share one sync at most.
 pub const GROUP_COMMIT: usize = 256;
+
+/// Bytes of bodies that share one sync at most, so that a large message keeps small ones waiting
+/// for itself only.
+pub const GROUP_COMMIT_BYTES: u64 = 8_388_608;
+
+// --- configuration ----------------------------------------------------------------------------
+
+/// Bytes of a configuration file: thousands of credentials.
+pub const CONFIG_FILE_BYTES: u64 = 4_194_304;
+
+/// Bytes of a file that holds a secret.
+pub const SECRET_FILE_BYTES: u64 = 8_192;
+
+/// Bytes of a PEM file: the certificate authorities of a whole distribution have 250 KB.
+pub const PEM_FILE_BYTES: u64 = 4_194_304;

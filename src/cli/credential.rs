@@ -19,7 +19,7 @@ use crate::store::StoredCredential;
 pub(crate) enum Credential {
     /// Print the hash of a password, for `password_hash` in the configuration
     Hash,
-    /// Add a credential, or replace it; the password is prompted for or read from standard input
+    /// Add a credential; the password is prompted for or read from standard input
     Add(Add),
     /// List the credentials
     List(List),

@@ -4,9 +4,11 @@
 //! message as an old client would, and shows its way. Nothing leaves the machine.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::Args;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::signal::ctrl_c;
 
 use super::exit::{Exit, Failure};
@@ -16,8 +18,7 @@ use crate::base::{Clock, Secret};
 use crate::config::{self, Config, PasswordHash};
 use crate::daemon::{Daemon, Settings};
 use crate::mail::Mailbox;
-use crate::net::{HttpClient, HttpError};
-use crate::sim::{Received, Sim, SimOptions};
+use crate::sim::{Received, Sim, SimOptions, SimUser};
 use crate::store::Store;
 use crate::token::Consent;
 
@@ -39,7 +40,9 @@ impl Demo {
         let password = Secret::new(random_password());
         let mut steps = Steps::new();
 
-        let sim = Sim::start(SimOptions::demo(MAILBOX)).await?;
+        let sim =
+            Sim::start(SimOptions { users: vec![SimUser::new(MAILBOX)], ..SimOptions::default() })
+                .await?;
         steps.done(&format!(
             "A simulated Exchange Online is up: SMTP on {}, sign-in on {}.",
             sim.smtp_address(),
@@ -47,7 +50,7 @@ impl Demo {
         ));
         let config = write_config(folder.path(), &sim, &password)?;
         let store = Store::open(&config.server.data_dir, Clock::system())?;
-        sign_in(&config, &store, &sim).await?;
+        sign_in(&config, &store).await?;
         steps.done(&format!(
             "{MAILBOX} has signed in (authorization code with PKCE); its tokens are sealed in the \
              store."
@@ -76,7 +79,7 @@ impl Demo {
         steps.done("A second message goes through the same warm session.");
         client.quit().await;
 
-        let received = sim.received(2, Duration::from_secs(10)).await;
+        let received = sim.received(2).await;
         let received = received.map_err(|error| Failure::new(Exit::Software, error))?;
         let is_whole = [(&received[0], &content), (&received[1], &second)]
             .into_iter()
@@ -146,13 +149,30 @@ fn write_config(folder: &Path, sim: &Sim, password: &Secret) -> Result<Config, F
     config::parse(&text, &path).map_err(|mistakes| Failure::new(Exit::Software, mistakes))
 }
 
-/// Plays the person in the browser: follows the address and is sent back to the loopback redirect.
-async fn sign_in(config: &Config, store: &Store, sim: &Sim) -> Result<(), Failure> {
-    let consent = Consent::begin(&config.accounts[0], store, Clock::system()).await?;
-    let redirected = sim.sign_in(consent.url()).await;
-    let redirected = redirected.map_err(|error| Failure::new(Exit::Software, error))?;
-    consent.finish(async move { redirected.to_string() }).await?;
+/// Plays the person in the browser: opens the address, and is sent back to the loopback redirect.
+/// The simulated provider lets the mailbox's owner in without asking.
+async fn sign_in(config: &Config, store: &Store) -> Result<(), Failure> {
+    let consent = Consent::begin(&config.accounts[0], store, &Clock::system()).await?;
+    let ended_at = browse(consent.url()).await?;
+    consent.finish_with_pasted(&ended_at).await?;
     Ok(())
+}
+
+/// Where the page at a loopback address redirects to.
+async fn browse(url: &url::Url) -> Result<String, Failure> {
+    let address = url.socket_addrs(|| None)?;
+    let mut stream = TcpStream::connect(&address[..]).await?;
+    let target = &url[url::Position::BeforePath..url::Position::AfterQuery];
+    let host = url.authority();
+    let request = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.take(65_536).read_to_string(&mut answer).await?;
+    let location = answer.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("location").then(|| value.trim().to_owned())
+    });
+    location.ok_or_else(|| Failure::new(Exit::Software, "the simulated sign-in did not redirect"))
 }
 
 /// True if what upstream holds is one Received line and then exactly what the client sent.

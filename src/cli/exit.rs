@@ -88,6 +88,7 @@ impl From<StartError> for Failure {
             }
             StartError::Bind(error) => Self::new(Exit::Unavailable, error),
             StartError::Certificate(error) => Self::new(Exit::Config, error),
+            StartError::Token(error) => Self::new(Exit::Config, error),
             StartError::Upstream(error) => Self::new(Exit::Config, error),
             StartError::Access(error) => Self::new(Exit::Unavailable, error),
             StartError::Address(error) => Self::new(Exit::Os, error),

@@ -4,15 +4,16 @@
 //! first: the redirect to this machine, or the address that the browser ended on, pasted here.
 
 use std::io::{self, BufRead as _};
+use std::sync::Arc;
 
 use clap::Args;
-use tokio::sync::oneshot;
+use tokio::sync::mpsc;
 
 use super::ConfigArgument;
 use super::exit::{Exit, Failure};
 use crate::base::Clock;
 use crate::config::{Account, AccountName, Config};
-use crate::oauth::Grant;
+use crate::oauth::Refusal;
 use crate::token::{Consent, ConsentError};
 
 /// Sign in to an account's provider, so that its mail can be sent
@@ -31,49 +32,41 @@ impl Login {
     pub(crate) async fn run(self) -> Result<(), Failure> {
         let (config, store) = self.config.load_with_store()?;
         let account = find(&config, &self.account)?;
-        if account.grant == Grant::ClientCredentials {
-            let text = format!(
-                "{} signs in by itself with its client secret; there is nothing to do here",
-                account.name
-            );
-            return Err(Failure::new(Exit::Data, text));
-        }
-        let consent = Consent::begin(account, &store, Clock::system()).await?;
+        let mut consent = Consent::begin(account, &store, &Clock::system()).await?;
         println!("Sign in as {} here:\n\n{}\n", account.mailbox, consent.url());
         println!(
             "On a machine without a browser, open the address elsewhere, sign in, and paste here \
-             the address that\nthe browser ends on (it starts with {}; that it shows an error does \
-             no harm).\n",
-            consent.redirect_url(),
+             the address that\nthe browser ends on: it starts with http://localhost, and that it \
+             shows an error does no harm.\n"
         );
         if !self.no_browser && has_browser() {
             // Whether it opens is not worth a word: the address stands above.
             let _ = open::that_detached(consent.url().as_str());
         }
-        let signed_in = consent.finish(pasted_line()).await?;
+        let mut lines = pasted_lines();
+        loop {
+            tokio::select! {
+                came_back = consent.wait() => break came_back?,
+                Some(line) = lines.recv() => match consent.paste(&line) {
+                    Ok(()) => break,
+                    Err(error) => eprintln!("{error}\nPaste the whole address:"),
+                },
+            }
+        }
+        let consented = consent.finish().await?;
         store.resume(account.name.as_str()).await?;
         println!(
-            "Signed in. {} can send{}",
-            account.name,
-            match signed_in.expires_at {
-                Some(at) => format!("; its access token is renewed before {at}."),
-                None => ".".to_owned(),
-            }
+            "Signed in. {} can send; its token is good until {} and is renewed before.",
+            account.name, consented.expires_at
         );
-        if !signed_in.is_renewable {
-            println!(
-                "The provider gave no refresh token, so this will end then: check that the scope \
-                 offline_access (Microsoft) or access_type=offline (Google) is granted."
-            );
-        }
         Ok(())
     }
 }
 
-fn find<'a>(config: &'a Config, name: &str) -> Result<&'a Account, Failure> {
+fn find<'a>(config: &'a Config, name: &str) -> Result<&'a Arc<Account>, Failure> {
     let wanted = name.parse::<AccountName>().ok();
     let account = config.accounts.iter().find(|account| Some(&account.name) == wanted.as_ref());
-    account.map(|account| &**account).ok_or_else(|| {
+    account.ok_or_else(|| {
         let known: Vec<_> = config.accounts.iter().map(|account| account.name.as_str()).collect();
         Failure::new(Exit::Data, format!("there is no account {name}: say {}", known.join(" or ")))
     })
@@ -86,28 +79,36 @@ fn has_browser() -> bool {
         || std::env::var_os("WAYLAND_DISPLAY").is_some()
 }
 
-/// The first line of standard input that is not empty. Never completes if there is none.
-async fn pasted_line() -> String {
-    let (sender, receiver) = oneshot::channel();
+/// The lines of standard input that are not empty.
+fn pasted_lines() -> mpsc::UnboundedReceiver<String> {
+    let (sender, receiver) = mpsc::unbounded_channel();
     // A thread of its own: a read of standard input cannot be given up.
     std::thread::spawn(move || {
         let lines = io::stdin().lock().lines().map_while(Result::ok);
-        if let Some(line) = lines.map(|line| line.trim().to_owned()).find(|line| !line.is_empty()) {
-            let _ = sender.send(line);
+        for line in lines.map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()) {
+            if sender.send(line).is_err() {
+                return;
+            }
         }
     });
-    match receiver.await {
-        Ok(line) => line,
-        Err(_) => std::future::pending().await,
-    }
+    receiver
 }
 
 impl From<ConsentError> for Failure {
     fn from(error: ConsentError) -> Self {
         let exit = match &error {
-            ConsentError::NotNow(_) | ConsentError::TimedOut => Exit::Temporary,
-            ConsentError::Refused(_) | ConsentError::WrongState => Exit::Permission,
-            _ => Exit::Unavailable,
+            ConsentError::NotNeeded { .. } => Exit::Data,
+            ConsentError::NowhereToSignIn { .. } => Exit::Config,
+            ConsentError::TimedOut | ConsentError::Refused(Refusal::NotNow { .. }) => {
+                Exit::Temporary
+            }
+            ConsentError::Refused(_) | ConsentError::NothingToRenew { .. } => Exit::Permission,
+            ConsentError::Loopback(_)
+            | ConsentError::Random(_)
+            | ConsentError::Http(_)
+            | ConsentError::Request(_)
+            | ConsentError::Redirect(_)
+            | ConsentError::Store(_) => Exit::Unavailable,
         };
         Self::new(exit, error)
     }

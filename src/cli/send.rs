@@ -10,7 +10,7 @@ use rustls_pki_types::ServerName;
 use super::exit::{Exit, Failure};
 use super::old_client::{OldClient, OldClientError};
 use super::{ConfigArgument, password};
-use crate::config::{Config, Listener, ListenerTls};
+use crate::config::{Config, ListenerTls};
 use crate::mail::Mailbox;
 use crate::net::client_config;
 

@@ -27,8 +27,6 @@ pub struct Inbound {
     pub hostname: String,
     /// Octets of the largest message.
     pub max_message_octets: u64,
-    /// Where large bodies wait, inside the data directory.
-    pub temporary: std::path::PathBuf,
     /// Who may send.
     pub access: Arc<Access>,
     /// Where messages go.

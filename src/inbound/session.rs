@@ -15,8 +15,8 @@ use crate::config::{AuthPolicy, ListenerTls, SenderPolicy};
 use crate::inbound::listener::{Inbound, Listening};
 use crate::inbound::{Client, verdict};
 use crate::mail::{
-    EnhancedCode, Envelope, ForwardPath, HeaderScan, MailParameters, Prologue, ReceivedFrom,
-    ReceivedLine, ReversePath,
+    BodyType, EnhancedCode, Envelope, ForwardPath, HeaderScan, MailParameters, Prologue,
+    ReceivedFrom, ReceivedLine, ReversePath,
 };
 use crate::net::{Arrival, Wire};
 use crate::queue::Submission;
@@ -69,6 +69,8 @@ struct Transaction {
 struct Intake {
     writer: BodyWriter,
     scan: HeaderScan,
+    /// There is an octet above 127. Old clients send them without saying so; upstream is told.
+    is_eight_bit: bool,
     /// The first fault; the rest of the body is read and dropped.
     fault: Option<StoreError>,
 }
@@ -217,8 +219,9 @@ impl Session {
             ServerEvent::Data => {
                 if let Some(transaction) = &mut self.transaction {
                     transaction.intake = Some(Intake {
-                        writer: BodyWriter::new(&self.inbound.temporary),
+                        writer: self.inbound.queue.store().body_writer(),
                         scan: HeaderScan::default(),
+                        is_eight_bit: false,
                         fault: None,
                     });
                 }
@@ -287,6 +290,7 @@ impl Session {
         let Some(transaction) = &mut self.transaction else { return };
         let Some(intake) = &mut transaction.intake else { return };
         intake.scan.feed(&bytes);
+        intake.is_eight_bit |= !bytes.is_ascii();
         if intake.fault.is_none() {
             intake.fault = intake.writer.write(bytes).await.err();
         }
@@ -300,7 +304,7 @@ impl Session {
         let Some((transaction, intake)) = taken else {
             return Reply::new(503, EnhancedCode::new(5, 5, 1), "DATA first");
         };
-        let Intake { writer, scan, fault } = intake;
+        let Intake { writer, scan, is_eight_bit, fault } = intake;
         let body = match fault {
             Some(error) => Err(error),
             None => writer.finish().await,
@@ -338,7 +342,7 @@ impl Session {
             envelope: Envelope {
                 reverse_path,
                 forward_paths,
-                body: parameters.body,
+                body: if is_eight_bit { BodyType::EightBitMime } else { parameters.body },
                 smtputf8: parameters.smtputf8,
             },
             prologue: Bytes::copy_from_slice(prologue.as_bytes()),

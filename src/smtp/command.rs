@@ -399,3 +399,183 @@ fn is_xtext(value: &str) -> bool {
     }
     is_good
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::mail::Mailbox;
+
+    fn mail(path: &str, parameters: MailParameters) -> Command {
+        Command::Mail { reverse_path: ReversePath::parse(path).unwrap(), parameters }
+    }
+
+    fn rcpt(path: &str) -> Command {
+        Command::Rcpt { forward_path: ForwardPath::parse(path).unwrap() }
+    }
+
+    #[test]
+    fn verbs_in_any_case_with_their_arguments() {
+        let auth = |mechanism: &str, response: Option<&str>| Command::Auth {
+            mechanism: mechanism.to_owned(),
+            initial_response: response.map(Secret::new),
+        };
+        let cases = [
+            ("DATA", Command::Data),
+            ("data  ", Command::Data),
+            ("RSET", Command::Rset),
+            ("Quit", Command::Quit),
+            ("starttls", Command::StartTls),
+            ("NOOP whatever this is", Command::Noop),
+            ("HELP MAIL", Command::Help),
+            ("VRFY root", Command::Vrfy),
+            ("EXPN staff", Command::Expn),
+            ("EHLO XC-B8C463", Command::Ehlo { name: "XC-B8C463".to_owned() }),
+            ("ehlo [192.168.1.7]", Command::Ehlo { name: "[192.168.1.7]".to_owned() }),
+            ("HELO my printer ", Command::Helo { name: "my printer".to_owned() }),
+            ("AUTH PLAIN", auth("PLAIN", None)),
+            ("AUTH login dXNlcg==", auth("login", Some("dXNlcg=="))),
+            ("AUTH  PLAIN  = ", auth("PLAIN", Some("="))),
+        ];
+        for (line, command) in cases {
+            assert_eq!(Command::parse(line.as_bytes()), Ok(command), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn paths_as_clients_write_them() {
+        let none = MailParameters::default();
+        let cases = [
+            ("MAIL FROM:<a@b>", mail("a@b", none.clone())),
+            ("MAIL FROM: <a@b>", mail("a@b", none.clone())),
+            ("mail from:a@b", mail("a@b", none.clone())),
+            ("MAIL FROM: a@b  ", mail("a@b", none.clone())),
+            ("MAIL FROM :\t< a@b >", mail("a@b", none.clone())),
+            ("MAIL FROM:<>", mail("", none.clone())),
+            ("MAIL FROM: < >", mail("", none.clone())),
+            ("MAIL FROM:<\"a> b\"@c>", mail("\"a> b\"@c", none.clone())),
+            ("MAIL FROM:<\"a\\\"> b\"@c>", mail("\"a\\\"> b\"@c", none.clone())),
+            ("MAIL FROM:<@x,@y:a@b>", mail("a@b", none)),
+            ("RCPT TO:<a@b>", rcpt("a@b")),
+            ("rcpt to: a@b ", rcpt("a@b")),
+            ("RCPT TO:<@x.example:a@b>", rcpt("a@b")),
+            ("RCPT TO:<Postmaster>", Command::Rcpt { forward_path: ForwardPath::Postmaster }),
+            ("RCPT TO:<grüße@bücher.example>", rcpt("grüße@bücher.example")),
+        ];
+        for (line, command) in cases {
+            assert_eq!(Command::parse(line.as_bytes()), Ok(command), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn parameters_of_mail() {
+        let cases = [
+            ("SIZE=1000", Some(1_000), BodyType::SevenBit, false),
+            ("size=0 body=8bitmime", Some(0), BodyType::EightBitMime, false),
+            ("SMTPUTF8 BODY=7BIT", None, BodyType::SevenBit, true),
+            ("SIZE=99999999999999999999", Some(u64::MAX), BodyType::SevenBit, false),
+            ("AUTH=<> SIZE=5", Some(5), BodyType::SevenBit, false),
+            ("AUTH=e+3Dmc2@example.com", None, BodyType::SevenBit, false),
+        ];
+        for (text, size, body, smtputf8) in cases {
+            for line in [format!("MAIL FROM:<a@b> {text}"), format!("MAIL FROM: a@b  {text} ")] {
+                let command = mail("a@b", MailParameters { size, body, smtputf8 });
+                assert_eq!(Command::parse(line.as_bytes()), Ok(command), "{line:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn lines_that_are_refused() {
+        let argument = |verb, expected| CommandError::Argument { verb, expected };
+        let unknown = |verb, keyword: &str| {
+            let keyword = keyword.to_owned();
+            CommandError::UnknownParameter { verb, keyword }
+        };
+        let cases: [(&[u8], CommandError); 44] = [
+            (b"", CommandError::Empty),
+            (b"  ", CommandError::Empty),
+            (b"NOOP\0", CommandError::ControlCharacter),
+            (b"NO\rOP", CommandError::ControlCharacter),
+            (b"NOOP\x1b[2J", CommandError::ControlCharacter),
+            ("NOOP \u{85}".as_bytes(), CommandError::ControlCharacter),
+            (b"EHLO \xff", CommandError::NotUtf8),
+            (b"GET / HTTP/1.1", CommandError::Http),
+            (b"Host: localhost:25", CommandError::Http),
+            (b"XCLIENT x", CommandError::UnknownVerb { word: "XCLIENT".to_owned() }),
+            (b"STARTTLSX", CommandError::UnknownVerb { word: "STARTTLSX".to_owned() }),
+            (b"DATA now", argument(Verb::Data, "no argument")),
+            (b"QUIT now", argument(Verb::Quit, "no argument")),
+            (b"RSET now", argument(Verb::Rset, "no argument")),
+            (b"STARTTLS now", argument(Verb::StartTls, "no argument")),
+            (b"EHLO", argument(Verb::Ehlo, "your name behind it")),
+            (b"HELO ", argument(Verb::Helo, "your name behind it")),
+            (b"AUTH", argument(Verb::Auth, "AUTH mechanism [initial response in base64]")),
+            (b"AUTH A b c", argument(Verb::Auth, "AUTH mechanism [initial response in base64]")),
+            (b"MAIL", argument(Verb::Mail, MAIL_SYNTAX)),
+            (b"MAIL FROM", argument(Verb::Mail, MAIL_SYNTAX)),
+            (b"MAIL FROM:", argument(Verb::Mail, MAIL_SYNTAX)),
+            (b"MAIL TO:<a@b>", argument(Verb::Mail, MAIL_SYNTAX)),
+            (b"MAIL FROM:<a@b", argument(Verb::Mail, MAIL_SYNTAX)),
+            (b"MAIL FROM:<a@b>x", argument(Verb::Mail, MAIL_SYNTAX)),
+            (b"MAIL FROM:<@x>", argument(Verb::Mail, MAIL_SYNTAX)),
+            (b"MAIL FROM:<@:a@b>", argument(Verb::Mail, MAIL_SYNTAX)),
+            (
+                b"MAIL FROM:<root>",
+                CommandError::Address { verb: Verb::Mail, why: AddressError::NoDomain },
+            ),
+            (
+                b"MAIL FROM:<a@b@c>",
+                CommandError::Address { verb: Verb::Mail, why: AddressError::Domain },
+            ),
+            (b"MAIL FROM:<a@b> RET=HDRS", unknown(Verb::Mail, "RET")),
+            (b"MAIL FROM:<a@b> XSIZE", unknown(Verb::Mail, "XSIZE")),
+            (b"MAIL FROM:<a@b> SIZE", argument(Verb::Mail, "SIZE=octets, at most 20 digits")),
+            (b"MAIL FROM:<a@b> SIZE=", argument(Verb::Mail, "SIZE=octets, at most 20 digits")),
+            (b"MAIL FROM:<a@b> SIZE=+1", argument(Verb::Mail, "SIZE=octets, at most 20 digits")),
+            (b"MAIL FROM:<a@b> SIZE=1 SIZE=1", argument(Verb::Mail, "each parameter once")),
+            (
+                b"MAIL FROM:<a@b> BODY=BINARYMIME",
+                argument(Verb::Mail, "BODY=7BIT or BODY=8BITMIME"),
+            ),
+            (b"MAIL FROM:<a@b> SMTPUTF8=1", argument(Verb::Mail, "SMTPUTF8 without a value")),
+            (b"MAIL FROM:<a@b> AUTH=a+b", argument(Verb::Mail, "AUTH=<> or AUTH=xtext")),
+            (b"MAIL FROM:<a@b> AUTH=", argument(Verb::Mail, "AUTH=<> or AUTH=xtext")),
+            (b"RCPT", argument(Verb::Rcpt, RCPT_SYNTAX)),
+            (b"RCPT FROM:<a@b>", argument(Verb::Rcpt, RCPT_SYNTAX)),
+            (
+                b"RCPT TO:<>",
+                CommandError::Address { verb: Verb::Rcpt, why: AddressError::NoDomain },
+            ),
+            (b"RCPT TO:<a@b>, <c@d>", argument(Verb::Rcpt, RCPT_SYNTAX)),
+            (b"RCPT TO:<a@b> NOTIFY=NEVER", unknown(Verb::Rcpt, "NOTIFY")),
+        ];
+        for (line, error) in cases {
+            assert_eq!(Command::parse(line), Err(error), "{:?}", String::from_utf8_lossy(line));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_line_is_parsed_without_a_panic(line in prop::collection::vec(any::<u8>(), 0..80)) {
+            let _ = Command::parse(&line);
+        }
+
+        #[test]
+        fn what_is_accepted_as_a_path_can_be_written_again(
+            path in "[a\"\\\\<>@:, .b\r\n]{0,12}",
+            verb in prop::sample::select(vec!["MAIL FROM:", "RCPT TO:"]),
+        ) {
+            let address = match Command::parse(format!("{verb}<{path}>").as_bytes()) {
+                Ok(Command::Mail { reverse_path: ReversePath::Mailbox(mailbox), .. }) => mailbox,
+                Ok(Command::Rcpt { forward_path: ForwardPath::Mailbox(mailbox) }) => mailbox,
+                _ => return Ok(()),
+            };
+            prop_assert_eq!(Mailbox::parse(address.as_str()), Ok(address.clone()));
+            let again = Command::parse(format!("RCPT TO:<{address}>").as_bytes());
+            let forward_path = ForwardPath::Mailbox(address);
+            prop_assert_eq!(again, Ok(Command::Rcpt { forward_path }));
+        }
+    }
+}

@@ -11,6 +11,7 @@ use bytes::{BufMut, BytesMut};
 
 use crate::base::{Secret, limits};
 use crate::smtp::Reply;
+use crate::smtp::client::FaultKind;
 
 /// A piece of the authentication string of at least this length is taken out of a reply that echoes
 /// it. Shorter ones occur in ordinary words.
@@ -71,7 +72,7 @@ impl AuthExchange {
 
     /// Takes the next reply and writes what it asks for.
     pub(super) fn take_reply(mut self, reply: Reply, out: &mut BytesMut) -> AuthProgress {
-        let reply = without_echo(reply, &self.blob);
+        let reply = reply_without_echo(reply, &self.blob);
         match (self.step, reply.code()) {
             (AuthStep::Named, 334) => {
                 out.put_slice(self.blob.expose().as_bytes());
@@ -89,6 +90,16 @@ impl AuthExchange {
             (AuthStep::Refused { challenge }, 400..) => AuthProgress::Refused { reply, challenge },
             (_, 400..) => AuthProgress::Refused { reply, challenge: None },
             _ => AuthProgress::Unexpected(reply),
+        }
+    }
+
+    /// The evidence of a fault, without what it may hold of the secret.
+    pub(super) fn without_echo(&self, kind: FaultKind) -> FaultKind {
+        match kind {
+            FaultKind::Refused(reply) => FaultKind::Refused(reply_without_echo(reply, &self.blob)),
+            FaultKind::Protocol(text) => FaultKind::Protocol(text_without_echo(&text, &self.blob)),
+            FaultKind::Closed | FaultKind::TimedOut | FaultKind::Injected => kind,
+            FaultKind::NoStartTls | FaultKind::NoMechanism => kind,
         }
     }
 }
@@ -117,30 +128,22 @@ fn decode(text: &str) -> Option<String> {
 }
 
 /// Some servers repeat in their error what they did not understand. That may be a token.
-fn without_echo(reply: Reply, blob: &Secret) -> Reply {
-    let is_echo = |word: &str| word.len() >= ECHO_OCTETS && blob.expose().contains(word);
+fn reply_without_echo(reply: Reply, blob: &Secret) -> Reply {
+    let lines: Vec<_> = reply.lines().iter().map(|line| text_without_echo(line, blob)).collect();
+    Reply::from_lines(reply.code(), reply.enhanced(), lines)
+}
+
+/// The text with every word that is a piece of the secret replaced.
+fn text_without_echo(text: &str, blob: &Secret) -> String {
     let is_base64 = |c: char| c.is_ascii_alphanumeric() || "+/=".contains(c);
-    let mut has_echo = false;
-    let mut clean = |line: &String| {
-        let words = line.split_inclusive(|c| !is_base64(c));
-        words.fold(String::new(), |mut clean, word| {
-            let bare = word.trim_end_matches(|c| !is_base64(c));
-            match is_echo(bare) {
-                true => {
-                    has_echo = true;
-                    clean.push_str("[secret]");
-                    clean.push_str(&word[bare.len()..]);
-                }
-                false => clean.push_str(word),
-            }
-            clean
-        })
-    };
-    let lines: Vec<_> = reply.lines().iter().map(&mut clean).collect();
-    match has_echo {
-        true => Reply::from_lines(reply.code(), reply.enhanced(), lines),
-        false => reply,
+    let mut clean = String::with_capacity(text.len());
+    for word in text.split_inclusive(|c| !is_base64(c)) {
+        let bare = word.trim_end_matches(|c| !is_base64(c));
+        let is_echo = bare.len() >= ECHO_OCTETS && blob.expose().contains(bare);
+        clean.push_str(if is_echo { "[secret]" } else { bare });
+        clean.push_str(&word[bare.len()..]);
     }
+    clean
 }
 
 #[cfg(test)]
@@ -156,7 +159,8 @@ mod tests {
             ("cut \"dXNlcj1zY2FubmVyAWF1dGg9\"...", "cut \"[secret]\"..."),
             ("[dXNlcj1zY2FubmVyAW] x [dXNlcj1zY2FubmVyAW]", "[[secret]] x [[secret]]"),
         ] {
-            assert_eq!(without_echo(Reply::plain(500, said), &blob).text(), kept);
+            assert_eq!(text_without_echo(said, &blob), kept);
+            assert_eq!(reply_without_echo(Reply::plain(500, said), &blob).text(), kept);
         }
     }
 

@@ -1,6 +1,5 @@
 //! Why a session ended.
 
-use crate::base::Printable;
 use crate::mail::Phase;
 use crate::smtp::Reply;
 
@@ -64,6 +63,6 @@ impl FaultKind {
 
     /// What was expected and what came.
     pub(super) fn unexpected(what: &str, reply: &Reply) -> Self {
-        Self::Protocol(format!("{what}: {}", Printable::text(&reply.to_string())))
+        Self::Protocol(format!("{what}: {reply}"))
     }
 }

@@ -29,8 +29,10 @@
 //!    written.
 
 mod auth;
+mod event;
 mod exchange;
 mod fault;
+mod replies;
 mod session;
 mod state;
 mod verdict;
@@ -38,6 +40,7 @@ mod verdict;
 #[cfg(test)]
 mod tests;
 
+pub use event::{ClientEvent, ClientSettings, ClientTls};
 pub use fault::{Fault, FaultKind};
-pub use session::{ClientEvent, ClientSession, ClientSettings, ClientTls};
+pub use session::ClientSession;
 pub use verdict::{Report, Transaction, Verdict};

@@ -9,60 +9,12 @@ use bytes::{BufMut, BytesMut};
 
 use crate::base::{Secret, limits};
 use crate::mail::Phase;
-use crate::smtp::client::auth::{self, AuthExchange, AuthProgress};
-use crate::smtp::client::exchange::{self, Exchange, Progress};
+use crate::smtp::client::auth::{self, AuthExchange};
+use crate::smtp::client::exchange::{self, Exchange};
 use crate::smtp::client::state::State;
-use crate::smtp::client::verdict::Verdicts;
-use crate::smtp::client::{Fault, FaultKind, Report, Transaction, Verdict};
-use crate::smtp::dot::Encoder;
+use crate::smtp::client::verdict::{Verdicts, unanswered};
+use crate::smtp::client::{ClientEvent, ClientSettings, Fault, FaultKind, Transaction, Verdict};
 use crate::smtp::{Capabilities, Reply, ReplyParser, Step};
-
-/// How the session is encrypted. There is no other way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientTls {
-    /// It starts in plaintext and nothing but EHLO and STARTTLS is said there (RFC 3207).
-    StartTls,
-    /// The connection was encrypted before the greeting (RFC 8314).
-    Active,
-}
-
-/// What a session has to know.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientSettings {
-    /// The argument of EHLO: our host name. What cannot stand there is replaced by `localhost`.
-    pub ehlo_name: String,
-    /// How the session is encrypted.
-    pub tls: ClientTls,
-}
-
-/// What happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ClientEvent {
-    /// Greeted, and inside TLS: [`ClientSession::capabilities`] is valid. Call
-    /// [`ClientSession::authenticate`], or begin a transaction where upstream wants no AUTH.
-    Ready,
-    /// Upstream said 235.
-    Authenticated,
-    /// Upstream refused the token. The session can still be used.
-    AuthenticationRefused {
-        /// The final reply.
-        reply: Reply,
-        /// The reason that came before it behind a `334`, decoded: JSON, as a rule. Text of a
-        /// stranger: show it through [`crate::base::Printable`].
-        challenge: Option<String>,
-    },
-    /// Upstream waits for the body: call [`ClientSession::body`] while
-    /// [`ClientSession::wants_body`], then [`ClientSession::end_of_body`]. The body may stop being
-    /// wanted at any time; then a report follows.
-    WantBody,
-    /// The transaction is over. The session is idle again, or [`ClientEvent::Broken`] or
-    /// [`Step::Close`] follows; [`ClientSession::is_idle`] tells.
-    Finished(Report),
-    /// The answer to [`ClientSession::check_alive`]: upstream is there.
-    Idle,
-    /// The session is over. If a transaction was going on, its report came before this.
-    Broken(Fault),
-}
 
 /// One SMTP dialog with an upstream, as its client.
 ///
@@ -71,15 +23,15 @@ pub enum ClientEvent {
 /// done when `next` is called again. If a write fails, hand over what can still be read before
 /// [`ClientSession::receive_end`]: upstream may have said why.
 pub struct ClientSession {
-    settings: ClientSettings,
-    capabilities: Capabilities,
+    pub(super) settings: ClientSettings,
+    pub(super) capabilities: Capabilities,
     parser: ReplyParser,
-    state: State,
-    is_authenticated: bool,
+    pub(super) state: State,
+    pub(super) is_authenticated: bool,
     /// The last transaction ended without an end of data.
-    is_left_open: bool,
-    out: BytesMut,
-    events: VecDeque<ClientEvent>,
+    pub(super) is_left_open: bool,
+    pub(super) out: BytesMut,
+    pub(super) events: VecDeque<ClientEvent>,
     deadline: Option<Instant>,
 }
 
@@ -307,167 +259,7 @@ impl ClientSession {
         self.out.len()
     }
 
-    // --- replies ----------------------------------------------------------------------------------
-
-    /// True if the next reply is the answer to something that was handed out.
-    fn awaits_reply(&self) -> bool {
-        self.state.is_answered() && self.out.is_empty()
-    }
-
-    fn take_reply(&mut self, reply: Reply, now: Instant) {
-        if reply.code() == 421 {
-            return self.fail(FaultKind::Refused(reply));
-        }
-        let state = mem::replace(&mut self.state, State::Over);
-        match self.follow(state, reply) {
-            Ok(state) => {
-                self.state = state;
-                self.rearm(now);
-            }
-            Err((state, kind)) => {
-                self.state = state;
-                self.fail(kind);
-            }
-        }
-    }
-
-    /// From one state to the next, or back to where the fault was noticed.
-    fn follow(&mut self, state: State, reply: Reply) -> Result<State, (State, FaultKind)> {
-        Ok(match state {
-            State::Greeting => match reply.code() {
-                220 => self.say_ehlo(self.settings.tls == ClientTls::Active),
-                _ => return Err((state, FaultKind::of_reply(reply))),
-            },
-            State::Ehlo { is_encrypted } => match reply.code() {
-                250 => {
-                    self.capabilities = Capabilities::parse(&reply);
-                    match (is_encrypted, self.capabilities.starttls) {
-                        (true, _) => self.become_ready(),
-                        (false, true) => {
-                            self.out.put_slice(b"STARTTLS\r\n");
-                            State::StartTls
-                        }
-                        (false, false) => return Err((State::StartTls, FaultKind::NoStartTls)),
-                    }
-                }
-                // HELO offers nothing, least of all STARTTLS: it makes no sense in plaintext.
-                500 | 502 | 504 if is_encrypted => {
-                    self.put_hello("HELO");
-                    State::Helo
-                }
-                500 | 502 | 504 => return Err((State::StartTls, FaultKind::NoStartTls)),
-                _ => return Err((state, FaultKind::of_reply(reply))),
-            },
-            State::Helo => match reply.code() {
-                250 => self.become_ready(),
-                _ => return Err((state, FaultKind::of_reply(reply))),
-            },
-            State::StartTls => match reply.code() {
-                220 => State::Handshake,
-                _ => return Err((state, FaultKind::of_reply(reply))),
-            },
-            State::Auth(exchange) => match exchange.take_reply(reply, &mut self.out) {
-                AuthProgress::Goes(exchange) => State::Auth(exchange),
-                AuthProgress::Authenticated => {
-                    self.is_authenticated = true;
-                    self.events.push_back(ClientEvent::Authenticated);
-                    State::Ready
-                }
-                AuthProgress::Refused { reply, challenge } => {
-                    let event = ClientEvent::AuthenticationRefused { reply, challenge };
-                    self.events.push_back(event);
-                    State::Ready
-                }
-                AuthProgress::Unexpected(reply) => {
-                    return Err((State::Ready, FaultKind::of_reply(reply)));
-                }
-            },
-            State::Checking => match reply.is_positive() {
-                true => {
-                    self.events.push_back(ClientEvent::Idle);
-                    State::Ready
-                }
-                false => return Err((state, FaultKind::of_reply(reply))),
-            },
-            State::Envelope(mut exchange) => match exchange.take_reply(reply) {
-                Ok(Progress::Waits) => State::Envelope(exchange),
-                Ok(Progress::NextGroup) => {
-                    exchange.write_group(&mut self.out);
-                    State::Envelope(exchange)
-                }
-                Ok(Progress::Body) => {
-                    self.events.push_back(ClientEvent::WantBody);
-                    State::Body { verdicts: exchange.into_verdicts(), encoder: Encoder::new() }
-                }
-                Ok(Progress::LoneDot) => {
-                    self.out.put_slice(b".\r\n");
-                    State::LoneDot(exchange.into_verdicts())
-                }
-                Ok(Progress::Done) => {
-                    self.is_left_open = true;
-                    self.finish(exchange.into_verdicts(), &unanswered(Phase::Data))
-                }
-                Err(kind) => return Err((State::Envelope(exchange), kind)),
-            },
-            State::Final(verdicts) => {
-                let verdict = match reply.code() / 100 {
-                    2 => Verdict::Accepted(reply),
-                    4 | 5 => Verdict::Refused { phase: Phase::Final, reply },
-                    _ => return Err((State::Final(verdicts), FaultKind::of_reply(reply))),
-                };
-                self.is_left_open = false;
-                self.finish(verdicts, &verdict)
-            }
-            State::LoneDot(verdicts) => match reply.is_intermediate() {
-                false => {
-                    self.is_left_open = false;
-                    self.finish(verdicts, &unanswered(Phase::Data))
-                }
-                true => return Err((State::LoneDot(verdicts), FaultKind::of_reply(reply))),
-            },
-            State::Quitting => State::Over,
-            state @ (State::Handshake | State::Ready | State::Over) => {
-                return Err((state, FaultKind::out_of_turn(reply)));
-            }
-            state @ (State::Body { .. } | State::Dot(_)) => {
-                return Err((state, FaultKind::of_reply(reply)));
-            }
-        })
-    }
-
-    /// A reply that answers nothing ends the session. In the middle of a body upstream may refuse
-    /// what it has seen so far, and that is the verdict; anything else decides nothing.
-    fn take_reply_out_of_turn(&mut self, reply: Reply) {
-        let kind = match self.state {
-            State::Body { .. } | State::Dot(_) => FaultKind::of_reply(reply),
-            _ => FaultKind::out_of_turn(reply),
-        };
-        self.fail(kind);
-    }
-
-    // --- from state to state ----------------------------------------------------------------------
-
-    fn say_ehlo(&mut self, is_encrypted: bool) -> State {
-        self.put_hello("EHLO");
-        State::Ehlo { is_encrypted }
-    }
-
-    fn put_hello(&mut self, verb: &str) {
-        let name = &self.settings.ehlo_name;
-        let is_writable = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic());
-        let name = if is_writable { name.as_str() } else { "localhost" };
-        self.out.put_slice(format!("{verb} {name}\r\n").as_bytes());
-    }
-
-    fn become_ready(&mut self) -> State {
-        self.events.push_back(ClientEvent::Ready);
-        State::Ready
-    }
-
-    fn finish(&mut self, verdicts: Verdicts, rest: &Verdict) -> State {
-        self.events.push_back(ClientEvent::Finished(verdicts.into_report(rest)));
-        State::Ready
-    }
+    // --- within ---------------------------------------------------------------------------------
 
     /// True if nothing is going on. Calling out of turn is a bug of the driver.
     fn is_ready_for(&self, what: &str) -> bool {
@@ -476,19 +268,28 @@ impl ClientSession {
         is_ready
     }
 
+    /// True if the next reply is the answer to something that was handed out.
+    pub(super) fn awaits_reply(&self) -> bool {
+        self.state.is_answered() && self.out.is_empty()
+    }
+
     fn phase(&self) -> Phase {
         self.state.phase(self.is_authenticated)
     }
 
     /// Upstream has to answer, or to take what is to be written, from now on.
-    fn rearm(&mut self, now: Instant) {
+    pub(super) fn rearm(&mut self, now: Instant) {
         let is_waiting = self.state.is_answered() || !self.out.is_empty();
         let is_waiting = is_waiting || matches!(self.state, State::Handshake);
         self.deadline = is_waiting.then(|| now + self.state.patience());
     }
 
     /// Ends the session because of a fault, with a verdict for everybody who has none.
-    fn fail(&mut self, kind: FaultKind) {
+    pub(super) fn fail(&mut self, kind: FaultKind) {
+        let kind = match &self.state {
+            State::Auth(exchange) => exchange.without_echo(kind),
+            _ => kind,
+        };
         let phase = match kind {
             FaultKind::Injected => Phase::StartTls,
             _ => self.phase(),
@@ -512,11 +313,6 @@ impl ClientSession {
             self.events.push_back(ClientEvent::Finished(verdicts.into_report(rest)));
         }
     }
-}
-
-/// The verdict where nobody is left who could get it.
-fn unanswered(phase: Phase) -> Verdict {
-    Verdict::Lost { phase, text: "upstream did not decide".to_owned() }
 }
 
 impl fmt::Debug for ClientSession {

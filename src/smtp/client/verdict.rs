@@ -80,3 +80,8 @@ impl Verdicts {
         Report { verdicts: verdicts.map(|one| one.unwrap_or_else(|| rest.clone())).collect() }
     }
 }
+
+/// The verdict where nobody is left who could get it.
+pub(super) fn unanswered(phase: Phase) -> Verdict {
+    Verdict::Lost { phase, text: "upstream did not decide".to_owned() }
+}

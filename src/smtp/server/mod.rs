@@ -14,8 +14,8 @@
 //!
 //! Invariants:
 //! 1. Every command gets exactly one reply, in order; a closing reply may follow it.
-//! 2. Between [`ServerEvent::Mail`] with a positive answer and the next Mail there is exactly one
-//!    of [`ServerEvent::EndOfData`] and [`ServerEvent::Reset`].
+//! 2. Every [`ServerEvent::Mail`] with a positive answer is followed by exactly one of
+//!    [`ServerEvent::EndOfData`] and [`ServerEvent::Reset`], before the next Mail or the close.
 //! 3. Nothing that came in plaintext is interpreted after TLS has started.
 //! 4. Where a client has to wait for a reply (behind STARTTLS and DATA, before a prompt), bytes
 //!    that came too early close the session and are never interpreted. Apart from that, any split
@@ -28,6 +28,8 @@ mod replies;
 mod session;
 mod settings;
 mod state;
+#[cfg(test)]
+mod tests;
 mod verbs;
 
 pub use crate::smtp::dot::BareNewline;

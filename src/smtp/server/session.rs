@@ -78,7 +78,6 @@ impl ServerSession {
                 if event.may_take_long() && !self.context.output.is_empty() {
                     return self.write();
                 }
-                self.waiting = None;
                 if let Some(event) = self.context.events.pop_front() {
                     return Step::Event(event);
                 }
@@ -109,6 +108,7 @@ impl ServerSession {
                 }
                 _ => {
                     self.wait(now);
+                    self.shrink();
                     return Step::Read;
                 }
             }
@@ -219,6 +219,15 @@ impl ServerSession {
         }
     }
 
+    /// An idle session keeps no large buffer: there may be thousands of them.
+    fn shrink(&mut self) {
+        for buffer in [&mut self.input, &mut self.context.output] {
+            if buffer.is_empty() {
+                *buffer = BytesMut::new();
+            }
+        }
+    }
+
     /// Carries out one line. False: there is no whole one.
     fn take_line(&mut self) -> bool {
         let is_command = matches!(self.state, State::Commands(_));
@@ -293,6 +302,9 @@ impl ServerSession {
             }
             other => other,
         };
+        if !matches!(self.state, State::Receiving(_)) {
+            self.waiting = None;
+        }
         has_advanced
     }
 }

@@ -35,7 +35,10 @@ pub(super) fn carry_out(
         {
             context.complain(State::Commands(seat), replies::tls_required())
         }
-        Command::Mail { .. } | Command::Rcpt { .. } | Command::Data if lacks_tls => {
+        Command::Mail { .. } | Command::Rcpt { .. } if lacks_tls => {
+            context.complain(State::Commands(seat), replies::tls_required())
+        }
+        Command::Data if lacks_tls && !is_followed => {
             context.complain(State::Commands(seat), replies::tls_required())
         }
         Command::Helo { name } => hello(seat, name, false, context),
