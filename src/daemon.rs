@@ -48,6 +48,7 @@ impl Daemon {
         let clock = settings.clock;
         let store = Store::open(&server.data_dir, clock.clone())?;
         let lock = store.lock_for_daemon()?;
+        store.drop_leases(&lock).await?;
         let tokens = TokenManager::new(&config.accounts, store.clone(), clock.clone())?;
         let upstreams = config
             .accounts

@@ -122,7 +122,6 @@ async fn no_secret_is_logged_at_any_level() {
             secrets.push((name, exposed(secret)));
         }
     }
-    relay.stop().await;
     let log = captured.0.lock().unwrap().clone();
     let text = String::from_utf8_lossy(&log);
     for event in
@@ -138,4 +137,5 @@ async fn no_secret_is_logged_at_any_level() {
             assert_absent(&path.display().to_string(), &std::fs::read(&path).unwrap(), &secrets);
         }
     }
+    relay.stop().await;
 }

@@ -153,9 +153,9 @@ pub const TOKEN_AHEAD: Duration = Duration::from_secs(600);
 /// leaves it open; an hour is usual, and one too early request costs little.
 pub const TOKEN_UNSTATED_LIFE: Duration = Duration::from_secs(1_800);
 
-/// No access token is taken to live shorter, whatever the endpoint says: zero or a negative life
-/// must not become a request for every message.
-pub const TOKEN_SHORTEST_LIFE: Duration = Duration::from_secs(60);
+/// An access token whose life is said to be zero or less is taken to live this long: nobody issues
+/// dead tokens on purpose, and it must not become a request for every message.
+pub const TOKEN_ZERO_LIFE: Duration = Duration::from_secs(60);
 
 /// First wait after a token endpoint did not give a token; it doubles up to [`TOKEN_BACK_OFF_MAX`].
 pub const TOKEN_BACK_OFF_FIRST: Duration = Duration::from_secs(1);

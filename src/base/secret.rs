@@ -9,6 +9,9 @@ use std::fmt;
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 
+/// A piece of a secret of at least this length is taken out of texts; shorter ones are words.
+const REDACTED_OCTETS: usize = 16;
+
 /// A text that must never reach a log, an error, a metric or a screen. Wiped when dropped.
 #[derive(Clone)]
 pub struct Secret(SecretString);
@@ -22,6 +25,20 @@ impl Secret {
     /// The text itself. Every call is a place to look at in a review.
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
+    }
+
+    /// The text with every word that is a piece of the secret replaced. Peers repeat what they were
+    /// told, in errors above all.
+    pub fn redact(&self, text: &str) -> String {
+        let may_be_in_token = |c: char| c.is_ascii_alphanumeric() || "-._~+/=".contains(c);
+        let mut redacted = String::with_capacity(text.len());
+        for word in text.split_inclusive(|c| !may_be_in_token(c)) {
+            let bare = word.trim_end_matches(|c| !may_be_in_token(c));
+            let is_piece = bare.len() >= REDACTED_OCTETS && self.expose().contains(bare);
+            redacted.push_str(if is_piece { "[secret]" } else { bare });
+            redacted.push_str(&word[bare.len()..]);
+        }
+        redacted
     }
 
     /// True if there is nothing to keep secret.
@@ -56,5 +73,18 @@ mod tests {
         assert_eq!(secret, Secret::new("correct horse"));
         assert_ne!(secret, Secret::new("correct horsf"));
         assert!(Secret::new("").is_empty());
+    }
+
+    #[test]
+    fn pieces_of_the_text_are_taken_out_of_what_peers_say() {
+        let secret = Secret::new("eyJ0eXAiOiJKV1Qi.LCJhbGciOiJ-SUzI1NiJ9_x");
+        for (said, kept) in [
+            ("no echo here", "no echo here"),
+            ("you sent eyJ0eXAiOiJKV1Qi.LCJhbGciOiJ-", "you sent [secret]"),
+            ("(eyJ0eXAiOiJKV1Qi), twice: eyJ0eXAiOiJKV1Qi", "([secret]), twice: [secret]"),
+            ("eyJ0eXA", "eyJ0eXA"),
+        ] {
+            assert_eq!(secret.redact(said), kept);
+        }
     }
 }

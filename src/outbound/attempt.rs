@@ -182,7 +182,7 @@ impl Upstream {
             })?;
             let fault = match session.authenticate(response, MECHANISM).await {
                 Ok(()) => {
-                    session.generation = token.generation;
+                    session.token = Some(token);
                     return Ok(session);
                 }
                 Err(fault) => fault,
@@ -224,7 +224,12 @@ impl Upstream {
         let transaction = Transaction { envelope: message.envelope.clone(), size: message.size };
         match session.transact(transaction, &prologue, body).await {
             Ok(report) => {
-                let outcomes = outcomes_of(report);
+                let mut outcomes = outcomes_of(report);
+                if let Some(token) = &session.token {
+                    for outcome in &mut outcomes {
+                        outcome.status.text = token.secret.redact(&outcome.status.text);
+                    }
+                }
                 debug_assert_eq!(outcomes.len(), message.envelope.forward_paths.len());
                 seat.keep(session);
                 Attempted::Tried(outcomes)

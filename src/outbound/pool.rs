@@ -64,7 +64,9 @@ impl Seat {
     pub(crate) async fn warm_session(&self, generation: u64) -> Option<UpstreamSession> {
         loop {
             let mut session = self.pool.lock().pop()?;
-            if session.generation == generation && session.is_usable().await {
+            let is_current =
+                session.token.as_ref().is_some_and(|token| token.generation == generation);
+            if is_current && session.is_usable().await {
                 return Some(session);
             }
             tokio::spawn(session.quit());

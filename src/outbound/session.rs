@@ -18,6 +18,7 @@ use crate::smtp::client::{
 };
 use crate::smtp::{Reply, Step};
 use crate::store::BodyReader;
+use crate::token::AccessToken;
 
 /// Where sessions lead and how they are secured.
 pub(crate) struct Endpoint {
@@ -32,8 +33,8 @@ pub(crate) struct UpstreamSession {
     core: ClientSession,
     wire: Wire,
     endpoint: Arc<Endpoint>,
-    /// The generation of the token that it authenticated with.
-    pub(crate) generation: u64,
+    /// The token that it authenticated with; none before.
+    pub(crate) token: Option<AccessToken>,
     /// When it was last of use.
     pub(crate) last_used: Instant,
     is_over: bool,
@@ -69,7 +70,7 @@ impl UpstreamSession {
         let now = Instant::now();
         let core = ClientSession::new(settings, now);
         let mut session =
-            Self { core, wire, endpoint, generation: 0, last_used: now, is_over: false };
+            Self { core, wire, endpoint, token: None, last_used: now, is_over: false };
         match session.next_event().await {
             Ok(ClientEvent::Ready) => Ok(session),
             Ok(other) => Err(unexpected(Phase::Ehlo, &other)),

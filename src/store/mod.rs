@@ -280,6 +280,12 @@ impl Store {
         self.0.engine.write(0, move |c| AccountRows(c).release_lease(&account, &holder)).await
     }
 
+    /// Takes all leases back: whoever holds the daemon's lock knows that the daemon that took them is
+    /// dead, and need not wait for their end.
+    pub async fn drop_leases(&self, _lock: &DaemonLock) -> Result<(), StoreError> {
+        self.0.engine.write(0, move |c| AccountRows(c).drop_leases()).await
+    }
+
     /// All stored credentials, by name.
     pub async fn credentials(&self) -> Result<Vec<StoredCredential>, StoreError> {
         self.0.engine.read(|c| AccountRows(c).credentials()).await

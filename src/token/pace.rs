@@ -47,7 +47,11 @@ impl Default for TokenPace {
 impl TokenPace {
     /// How long a token with this life is taken to live.
     pub(super) fn life(expires_in: Option<Duration>) -> Duration {
-        expires_in.unwrap_or(limits::TOKEN_UNSTATED_LIFE).max(limits::TOKEN_SHORTEST_LIFE)
+        match expires_in {
+            None => limits::TOKEN_UNSTATED_LIFE,
+            Some(Duration::ZERO) => limits::TOKEN_ZERO_LIFE,
+            Some(life) => life,
+        }
     }
 
     /// How long before its end a token is renewed: earlier by up to a quarter, so that accounts
@@ -125,7 +129,9 @@ mod tests {
             let life = Duration::from_secs(life);
             assert_eq!(pace.renew_ahead(life, 0.0).as_secs(), ahead);
         }
-        assert_eq!(TokenPace::life(Some(Duration::ZERO)), limits::TOKEN_SHORTEST_LIFE);
+        assert_eq!(TokenPace::life(Some(Duration::ZERO)), limits::TOKEN_ZERO_LIFE);
+        let short = Duration::from_secs(4);
+        assert_eq!(TokenPace::life(Some(short)), short, "what the provider says is believed");
         assert_eq!(TokenPace::life(None), limits::TOKEN_UNSTATED_LIFE);
     }
 

@@ -139,6 +139,12 @@ impl AccountRows<'_> {
         Ok(changed > 0)
     }
 
+    /// Takes all leases back.
+    pub(in crate::store) fn drop_leases(&self) -> Result<(), Trouble> {
+        self.statement("DELETE FROM lease")?.execute([])?;
+        Ok(())
+    }
+
     /// Suspends an account. One that is suspended already keeps its time and gets the new reason.
     pub(in crate::store) fn suspend(
         &self,

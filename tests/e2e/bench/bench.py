@@ -15,8 +15,8 @@ ALICE = "alice@contoso.test"
 SCANNER = "scanner@contoso.test"
 ROBOT = "robot@contoso.test"
 
-SHORT_LIFE_SECONDS = 60
-"""mailbearer takes no token to live shorter than this, so that a strange provider is not asked for every message."""
+SHORT_LIFE_SECONDS = 5
+"""Long enough to deliver a message with, short enough to wait for its end."""
 
 # The client registrations. All secrets are throw-away and exist in this run only.
 DESKTOP = Client("desktop", grants=("authorization_code", "refresh_token"))
