@@ -36,11 +36,21 @@ pub const SESSION_ERRORS: u32 = 20;
 /// Refused logins of one session before `421`.
 pub const SESSION_AUTH_FAILURES: u32 = 5;
 
-/// Bytes of a body event at most, and of a read from a socket.
+/// Octets of a body event at most.
 pub const CHUNK_OCTETS: usize = 65_536;
+
+/// Octets that one read from a socket asks for: small enough for a thousand idle sessions.
+pub const READ_OCTETS: usize = 8_192;
+
+/// Wait for an orderly end of a connection that is over anyway.
+pub const CLOSE: Duration = Duration::from_secs(2);
 
 /// Wait for a command, a SASL response or the next bytes of a body: RFC 5321 §4.5.3.2.7.
 pub const SERVER_IDLE: Duration = Duration::from_secs(300);
+
+/// Octets of a body that have to come within [`SERVER_IDLE`], so that nobody holds a session open
+/// for days with a byte now and then.
+pub const BODY_PROGRESS_OCTETS: u64 = 4_096;
 
 /// Wait for a client to take what we send, and for a TLS handshake to end.
 pub const HANDSHAKE: Duration = Duration::from_secs(30);
@@ -48,6 +58,12 @@ pub const HANDSHAKE: Duration = Duration::from_secs(30);
 /// Octets of the largest message that a listener takes, unless configured otherwise. Exchange
 /// Online announces 157,286,400; the usual mailbox limit of 35 MB counts the encoded message.
 pub const MESSAGE_OCTETS: u64 = 36_700_160;
+
+/// The least that `max_message_size` may be: RFC 5321 §4.5.3.1.7.
+pub const MESSAGE_OCTETS_LEAST: u64 = 65_536;
+
+/// The most that `max_message_size` may be: no provider takes more than 150 MB.
+pub const MESSAGE_OCTETS_MOST: u64 = 1 << 30;
 
 /// Octets of a message's header that are searched for fields: Postfix's header_size_limit is
 /// 102,400; more than this is content.
@@ -62,6 +78,16 @@ pub const SESSIONS: usize = 2_000;
 /// Password hashes that are computed at a time: each takes 19 MiB and a core.
 pub const CONCURRENT_PASSWORD_HASHES: usize = 2;
 
+/// KiB that checking one password may take. New hashes take 19,456 (OWASP); hashes from elsewhere
+/// are taken up to this.
+pub const PASSWORD_HASH_MEMORY_KIB: u32 = 131_072;
+
+/// Passes over its memory that checking one password may take.
+pub const PASSWORD_HASH_PASSES: u32 = 10;
+
+/// Lanes that a password hash may have.
+pub const PASSWORD_HASH_LANES: u32 = 16;
+
 /// Verified passwords that are remembered (as keyed digests) at a time.
 pub const REMEMBERED_PASSWORDS: usize = 4_096;
 
@@ -72,6 +98,9 @@ pub const REPLY_LINE_OCTETS: usize = 2_048;
 
 /// Lines of one reply.
 pub const REPLY_LINES: usize = 100;
+
+/// Octets of one reply with all its lines: more than any server has to say.
+pub const REPLY_OCTETS: usize = 65_536;
 
 /// Octets of one AUTH command line with its CRLF up to which the initial response may be inline
 /// (RFC 4954 §4 with RFC 5321 §4.5.3.1.4); Dovecot and Gmail enforce it.
@@ -120,8 +149,48 @@ pub const TOKEN_TOTAL: Duration = Duration::from_secs(30);
 /// is less): Exchange's HVE host refuses tokens with less than some minutes.
 pub const TOKEN_AHEAD: Duration = Duration::from_secs(600);
 
+/// An access token whose life the endpoint does not name is taken to live this long. RFC 6749 §5.1
+/// leaves it open; an hour is usual, and one too early request costs little.
+pub const TOKEN_UNSTATED_LIFE: Duration = Duration::from_secs(1_800);
+
+/// No access token is taken to live shorter, whatever the endpoint says: zero or a negative life
+/// must not become a request for every message.
+pub const TOKEN_SHORTEST_LIFE: Duration = Duration::from_secs(60);
+
+/// First wait after a token endpoint did not give a token; it doubles up to [`TOKEN_BACK_OFF_MAX`].
+pub const TOKEN_BACK_OFF_FIRST: Duration = Duration::from_secs(1);
+
+/// Longest such wait: an outage is noticed to be over within this time.
+pub const TOKEN_BACK_OFF_MAX: Duration = Duration::from_secs(300);
+
+/// First wait after a token endpoint refused the client registration; it doubles up to
+/// [`TOKEN_MISCONFIGURED_MAX`]. Only an administrator can mend that, perhaps at the provider's
+/// side, so we look again by ourselves: about 30 requests a day.
+pub const TOKEN_MISCONFIGURED_FIRST: Duration = Duration::from_secs(60);
+
+/// Longest such wait.
+pub const TOKEN_MISCONFIGURED_MAX: Duration = Duration::from_secs(3_600);
+
+/// A token that replaced a refused one and is refused within this time is not replaced again:
+/// the token is not what upstream dislikes.
+pub const TOKEN_FORCE_AGAIN: Duration = Duration::from_secs(900);
+
+/// How much longer than [`TOKEN_TOTAL`] the right to renew an account's token is held, for the
+/// store to do its part. A process that dies with it delays the others by both together.
+pub const TOKEN_LEASE_MARGIN: Duration = Duration::from_secs(15);
+
 /// A started consent is given up after this time.
 pub const CONSENT: Duration = Duration::from_secs(600);
+
+/// Octets of the head of a browser's request to the loopback redirect. Entra's codes have up to
+/// about 2,000, and browsers add cookies of other local servers.
+pub const CONSENT_REQUEST_OCTETS: usize = 16_384;
+
+/// Connections to the loopback redirect at a time: browsers open some in advance.
+pub const CONSENT_CONNECTIONS: usize = 8;
+
+/// Wait for the request on such a connection.
+pub const CONSENT_READ: Duration = Duration::from_secs(10);
 
 // --- bodies, queue and store ------------------------------------------------------------------
 
@@ -135,11 +204,30 @@ pub const STORED_CHUNK_BYTES: usize = 262_144;
 /// Old devices give up after 30 s to 60 s.
 pub const CONFIRM_WITHIN: Duration = Duration::from_secs(20);
 
+/// The least that `confirm_within` may be: upstream takes a second for a message.
+pub const CONFIRM_WITHIN_LEAST: Duration = Duration::from_secs(1);
+
+/// The most that `confirm_within` may be: RFC 5321 §4.5.3.2.6 has clients wait 10 minutes.
+pub const CONFIRM_WITHIN_MOST: Duration = Duration::from_secs(600);
+
 /// First wait after a deferral; it doubles up to [`RETRY_MAX`].
 pub const RETRY_FIRST: Duration = Duration::from_secs(60);
 
 /// Longest wait between two attempts.
 pub const RETRY_MAX: Duration = Duration::from_secs(3_600);
+
+/// First wait of a lane after upstream could not be reached or did not let us log in; it doubles
+/// up to [`REST_MAX`]. Messages are not charged for it.
+pub const REST_FIRST: Duration = Duration::from_secs(1);
+
+/// Longest such wait: an outage is noticed to be over within this time.
+pub const REST_MAX: Duration = Duration::from_secs(60);
+
+/// Wait between two looks at a suspended account, in case somebody has mended it.
+pub const PROBE_SUSPENDED: Duration = Duration::from_secs(600);
+
+/// A lane with nothing to do looks at the store this often even if nobody wakes it.
+pub const LANE_IDLE: Duration = Duration::from_secs(60);
 
 /// Messages of one account that are known in memory at a time; the rest waits in the store.
 pub const LANE_WINDOW: usize = 64;
@@ -147,5 +235,24 @@ pub const LANE_WINDOW: usize = 64;
 /// How often a second process's changes to the store are looked for.
 pub const STORE_POLL: Duration = Duration::from_millis(500);
 
+/// How long sessions, and then attempts, may take to end when the relay is told to stop. Service
+/// managers kill after 90 s by default.
+pub const STOP_GRACE: Duration = Duration::from_secs(20);
+
 /// Submissions that share one sync at most.
 pub const GROUP_COMMIT: usize = 256;
+
+/// Bytes of bodies that share one sync at most, so that a large message keeps small ones waiting
+/// for itself only.
+pub const GROUP_COMMIT_BYTES: u64 = 8_388_608;
+
+// --- configuration ----------------------------------------------------------------------------
+
+/// Bytes of a configuration file: thousands of credentials.
+pub const CONFIG_FILE_BYTES: u64 = 4_194_304;
+
+/// Bytes of a file that holds a secret.
+pub const SECRET_FILE_BYTES: u64 = 8_192;
+
+/// Bytes of a PEM file: the certificate authorities of a whole distribution have 250 KB.
+pub const PEM_FILE_BYTES: u64 = 4_194_304;

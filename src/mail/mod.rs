@@ -11,6 +11,7 @@ mod pattern;
 mod prologue;
 mod status;
 
+pub(crate) use address::is_host_name;
 pub use address::{AddressError, Mailbox};
 pub use envelope::{BodyType, Envelope, ForwardPath, MailParameters, ReversePath};
 pub use header::HeaderScan;

@@ -1,0 +1,181 @@
+//! `mailbearer credential`.
+//!
+//! Credentials stand in the configuration or in the store. The commands here change the store; a
+//! running daemon notices within a second.
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use super::exit::{Exit, Failure};
+use super::table::Table;
+use super::{ConfigArgument, password};
+use crate::base::Clock;
+use crate::config::{AccountName, PasswordHash};
+use crate::mail::AddressPattern;
+use crate::store::StoredCredential;
+
+/// Manage what local clients present: user names and passwords
+#[derive(Debug, Subcommand)]
+pub(crate) enum Credential {
+    /// Print the hash of a password, for `password_hash` in the configuration
+    Hash,
+    /// Add a credential; the password is prompted for or read from standard input
+    Add(Add),
+    /// List the credentials
+    List(List),
+    /// Remove a credential
+    Remove(Remove),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Add {
+    /// The user name that the client will present
+    name: String,
+    /// The account that its mail leaves through (the mailbox, as in the configuration)
+    #[arg(long, value_name = "MAILBOX")]
+    account: String,
+    /// Senders that it may use, as addresses or patterns such as *@contoso.com
+    #[arg(long, value_name = "PATTERN", default_value = "*")]
+    may_send_as: Vec<String>,
+    /// Recipients that it may send to
+    #[arg(long, value_name = "PATTERN", default_value = "*")]
+    may_send_to: Vec<String>,
+    #[command(flatten)]
+    config: ConfigArgument,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: ConfigArgument,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Remove {
+    /// The user name
+    name: String,
+    #[command(flatten)]
+    config: ConfigArgument,
+}
+
+#[derive(Serialize)]
+struct Listed {
+    name: String,
+    account: String,
+    stands_in: &'static str,
+    may_send_as: Vec<String>,
+    may_send_to: Vec<String>,
+    created_at: Option<String>,
+}
+
+impl Credential {
+    pub(crate) async fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::Hash => {
+                println!("{}", hash(&password::ask_new("Password: ")?)?);
+                Ok(())
+            }
+            Self::Add(add) => add.run().await,
+            Self::List(list) => list.run().await,
+            Self::Remove(remove) => remove.run().await,
+        }
+    }
+}
+
+fn hash(password: &crate::base::Secret) -> Result<PasswordHash, Failure> {
+    PasswordHash::hash(password).map_err(|error| Failure::new(Exit::Software, error))
+}
+
+impl Add {
+    async fn run(self) -> Result<(), Failure> {
+        let (config, store) = self.config.load_with_store()?;
+        let account = self.account.parse::<AccountName>().ok();
+        let account = config.accounts.iter().find(|known| Some(&known.name) == account.as_ref());
+        let Some(account) = account else {
+            let known: Vec<_> = config.accounts.iter().map(|known| known.name.as_str()).collect();
+            let text = format!("there is no account {}: say {}", self.account, known.join(" or "));
+            return Err(Failure::new(Exit::Data, text));
+        };
+        if self.name.is_empty() || self.name.chars().any(char::is_control) {
+            return Err(Failure::new(Exit::Data, "a user name needs printable characters"));
+        }
+        let is_configured = |name: &str| name.eq_ignore_ascii_case(&self.name);
+        if config.credentials.iter().any(|credential| is_configured(&credential.name)) {
+            let text = format!("{} stands in the configuration: change it there", self.name);
+            return Err(Failure::new(Exit::Data, text));
+        }
+        for pattern in self.may_send_as.iter().chain(&self.may_send_to) {
+            AddressPattern::parse(pattern)
+                .map_err(|error| Failure::new(Exit::Data, format!("{pattern}: {error}")))?;
+        }
+        let password = password::ask_new("Password: ")?;
+        let credential = StoredCredential {
+            name: self.name.clone(),
+            password_hash: hash(&password)?.to_string(),
+            account: account.name.to_string(),
+            may_send_as: self.may_send_as,
+            may_send_to: self.may_send_to,
+            created_at: Clock::system().now(),
+        };
+        store.add_credential(credential).await?;
+        println!("{} may send through {} now.", self.name, account.name);
+        Ok(())
+    }
+}
+
+impl List {
+    async fn run(self) -> Result<(), Failure> {
+        let (config, store) = self.config.load_with_store()?;
+        let configured = config.credentials.iter().map(|credential| Listed {
+            name: credential.name.clone(),
+            account: credential.account.to_string(),
+            stands_in: "configuration",
+            may_send_as: credential.may_send_as.iter().map(ToString::to_string).collect(),
+            may_send_to: credential.may_send_to.iter().map(ToString::to_string).collect(),
+            created_at: None,
+        });
+        let stored = store.credentials().await?;
+        let stored = stored.into_iter().map(|credential| Listed {
+            name: credential.name,
+            account: credential.account,
+            stands_in: "store",
+            may_send_as: credential.may_send_as,
+            may_send_to: credential.may_send_to,
+            created_at: Some(credential.created_at.to_string()),
+        });
+        let listed: Vec<_> = configured.chain(stored).collect();
+        if self.json {
+            return super::table::print_json(&listed);
+        }
+        let mut table = Table::new(["NAME", "ACCOUNT", "IN", "MAY SEND AS", "MAY SEND TO"]);
+        for row in &listed {
+            let (as_, to) = (row.may_send_as.join(" "), row.may_send_to.join(" "));
+            table.row([row.name.clone(), row.account.clone(), row.stands_in.to_owned(), as_, to]);
+        }
+        table.print("There is no credential yet: mailbearer credential add NAME --account MAILBOX");
+        Ok(())
+    }
+}
+
+impl Remove {
+    async fn run(self) -> Result<(), Failure> {
+        let (config, store) = self.config.load_with_store()?;
+        let is_configured =
+            config.credentials.iter().any(|known| known.name.eq_ignore_ascii_case(&self.name));
+        if is_configured {
+            let text = format!("{} stands in the configuration: remove it there", self.name);
+            return Err(Failure::new(Exit::Data, text));
+        }
+        match store.remove_credential(&self.name).await? {
+            true => println!("{} may not send any longer.", self.name),
+            false => {
+                let text = format!("there is no credential {} in the store", self.name);
+                return Err(Failure::new(Exit::Data, text));
+            }
+        }
+        Ok(())
+    }
+}

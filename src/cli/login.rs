@@ -1,0 +1,115 @@
+//! `mailbearer login`.
+//!
+//! Opens the browser where there is one, prints the address in any case, and takes whichever comes
+//! first: the redirect to this machine, or the address that the browser ended on, pasted here.
+
+use std::io::{self, BufRead as _};
+use std::sync::Arc;
+
+use clap::Args;
+use tokio::sync::mpsc;
+
+use super::ConfigArgument;
+use super::exit::{Exit, Failure};
+use crate::base::Clock;
+use crate::config::{Account, AccountName, Config};
+use crate::oauth::Refusal;
+use crate::token::{Consent, ConsentError};
+
+/// Sign in to an account's provider, so that its mail can be sent
+#[derive(Debug, Args)]
+pub(crate) struct Login {
+    /// The account (the mailbox, as in the configuration)
+    account: String,
+    /// Only print the address; open no browser
+    #[arg(long)]
+    no_browser: bool,
+    #[command(flatten)]
+    config: ConfigArgument,
+}
+
+impl Login {
+    pub(crate) async fn run(self) -> Result<(), Failure> {
+        let (config, store) = self.config.load_with_store()?;
+        let account = find(&config, &self.account)?;
+        let mut consent = Consent::begin(account, &store, &Clock::system()).await?;
+        println!("Sign in as {} here:\n\n{}\n", account.mailbox, consent.url());
+        println!(
+            "On a machine without a browser, open the address elsewhere, sign in, and paste here \
+             the address that\nthe browser ends on: it starts with http://localhost, and that it \
+             shows an error does no harm.\n"
+        );
+        if !self.no_browser && has_browser() {
+            // Whether it opens is not worth a word: the address stands above.
+            let _ = open::that_detached(consent.url().as_str());
+        }
+        let mut lines = pasted_lines();
+        loop {
+            tokio::select! {
+                came_back = consent.wait() => break came_back?,
+                Some(line) = lines.recv() => match consent.paste(&line) {
+                    Ok(()) => break,
+                    Err(error) => eprintln!("{error}\nPaste the whole address:"),
+                },
+            }
+        }
+        let consented = consent.finish().await?;
+        store.resume(account.name.as_str()).await?;
+        println!(
+            "Signed in. {} can send; its token is good until {} and is renewed before.",
+            account.name, consented.expires_at
+        );
+        Ok(())
+    }
+}
+
+fn find<'a>(config: &'a Config, name: &str) -> Result<&'a Arc<Account>, Failure> {
+    let wanted = name.parse::<AccountName>().ok();
+    let account = config.accounts.iter().find(|account| Some(&account.name) == wanted.as_ref());
+    account.ok_or_else(|| {
+        let known: Vec<_> = config.accounts.iter().map(|account| account.name.as_str()).collect();
+        Failure::new(Exit::Data, format!("there is no account {name}: say {}", known.join(" or ")))
+    })
+}
+
+/// On Linux a browser needs a display; elsewhere it is there.
+fn has_browser() -> bool {
+    !cfg!(target_os = "linux")
+        || std::env::var_os("DISPLAY").is_some()
+        || std::env::var_os("WAYLAND_DISPLAY").is_some()
+}
+
+/// The lines of standard input that are not empty.
+fn pasted_lines() -> mpsc::UnboundedReceiver<String> {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    // A thread of its own: a read of standard input cannot be given up.
+    std::thread::spawn(move || {
+        let lines = io::stdin().lock().lines().map_while(Result::ok);
+        for line in lines.map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()) {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+impl From<ConsentError> for Failure {
+    fn from(error: ConsentError) -> Self {
+        let exit = match &error {
+            ConsentError::NotNeeded { .. } => Exit::Data,
+            ConsentError::NowhereToSignIn { .. } => Exit::Config,
+            ConsentError::TimedOut | ConsentError::Refused(Refusal::NotNow { .. }) => {
+                Exit::Temporary
+            }
+            ConsentError::Refused(_) | ConsentError::NothingToRenew { .. } => Exit::Permission,
+            ConsentError::Loopback(_)
+            | ConsentError::Random(_)
+            | ConsentError::Http(_)
+            | ConsentError::Request(_)
+            | ConsentError::Redirect(_)
+            | ConsentError::Store(_) => Exit::Unavailable,
+        };
+        Self::new(exit, error)
+    }
+}

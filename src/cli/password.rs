@@ -1,0 +1,49 @@
+//! Asking for a password.
+//!
+//! Owns the two ways in: a prompt without echo on a terminal, or one line of standard input or of a
+//! file. Never an argument: other users can read those.
+
+use std::io::{self, IsTerminal as _, Read as _};
+use std::path::Path;
+
+use super::exit::{Exit, Failure};
+use crate::base::Secret;
+
+/// More than this is not a password but a wrong file.
+const PASSWORD_BYTES: u64 = 4_096;
+
+/// A password that exists already.
+pub(crate) fn ask(prompt: &str, file: Option<&Path>) -> Result<Secret, Failure> {
+    match file {
+        Some(path) => {
+            let opened = std::fs::File::open(path);
+            let file = opened.map_err(|error| {
+                Failure::new(Exit::NoInput, format!("cannot read {}: {error}", path.display()))
+            })?;
+            read_line(file)
+        }
+        None if io::stdin().is_terminal() => Ok(Secret::new(rpassword::prompt_password(prompt)?)),
+        None => read_line(io::stdin()),
+    }
+}
+
+/// A new password: on a terminal it is asked for twice.
+pub(crate) fn ask_new(prompt: &str) -> Result<Secret, Failure> {
+    let password = ask(prompt, None)?;
+    if io::stdin().is_terminal() && ask("Again: ", None)? != password {
+        return Err(Failure::new(Exit::Data, "the two passwords are not the same"));
+    }
+    match password.is_empty() {
+        true => Err(Failure::new(Exit::Data, "an empty password protects nothing")),
+        false => Ok(password),
+    }
+}
+
+fn read_line(source: impl io::Read) -> Result<Secret, Failure> {
+    let mut text = String::new();
+    source.take(PASSWORD_BYTES).read_to_string(&mut text)?;
+    let line = text.split(['\r', '\n']).next().unwrap_or_default();
+    let password = Secret::new(line);
+    zeroize::Zeroize::zeroize(&mut text);
+    Ok(password)
+}

@@ -1,0 +1,151 @@
+//! `mailbearer status`.
+
+use clap::Args;
+use serde::Serialize;
+
+use super::ConfigArgument;
+use super::exit::Failure;
+use super::table::{Table, print_json};
+use crate::base::Clock;
+use crate::config::{Account, Config};
+use crate::oauth::Grant;
+use crate::store::{Store, StoredGrant};
+
+/// Show the accounts: token, waiting mail, what needs a person
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: ConfigArgument,
+}
+
+#[derive(Serialize)]
+struct Report {
+    daemon_runs: bool,
+    accounts: Vec<AccountReport>,
+}
+
+#[derive(Serialize)]
+struct AccountReport {
+    account: String,
+    provider: String,
+    grant: &'static str,
+    state: &'static str,
+    /// What is wrong and what to do, if anything is.
+    advice: Option<String>,
+    token_expires_at: Option<String>,
+    token_obtained_at: Option<String>,
+    /// Recipients whose message waits in the store.
+    queued: u64,
+    /// Recipients that were refused for good; their message is kept.
+    failed: u64,
+    /// Recipients of stored messages that upstream has taken.
+    delivered_from_store: u64,
+}
+
+impl Status {
+    pub(crate) async fn run(self) -> Result<(), Failure> {
+        let (config, store) = self.config.load_with_store()?;
+        let report = report(&config, &store).await?;
+        if self.json {
+            return print_json(&report);
+        }
+        let mut table =
+            Table::new(["ACCOUNT", "PROVIDER", "STATE", "TOKEN UNTIL", "QUEUED", "FAILED"]);
+        for account in &report.accounts {
+            table.row([
+                account.account.clone(),
+                account.provider.clone(),
+                account.state.to_owned(),
+                account.token_expires_at.clone().unwrap_or_else(|| "-".to_owned()),
+                account.queued.to_string(),
+                account.failed.to_string(),
+            ]);
+        }
+        table.print("There is no account in the configuration.");
+        for account in &report.accounts {
+            if let Some(advice) = &account.advice {
+                println!("\n{}: {}", account.account, crate::base::Printable::text(advice));
+            }
+        }
+        if !report.daemon_runs {
+            println!("\nThe relay is not running: mailbearer serve");
+        }
+        Ok(())
+    }
+}
+
+async fn report(config: &Config, store: &Store) -> Result<Report, Failure> {
+    let totals = store.totals().await?;
+    let mut accounts = Vec::new();
+    for account in &config.accounts {
+        let name = account.name.as_str();
+        let grant = store.grant(name).await?;
+        let suspension = store.suspension(name).await?;
+        let totals = totals.iter().find(|totals| totals.account == name);
+        let (state, advice) = match suspension {
+            Some(suspension) => {
+                let text = format!(
+                    "suspended since {}: {}. Its mail is kept. Mend the cause{}; the relay looks \
+                     again by itself within minutes.",
+                    suspension.since,
+                    suspension.reason,
+                    sign_in_advice(account),
+                );
+                ("suspended", Some(text))
+            }
+            None => state_of(account, grant.as_ref()),
+        };
+        accounts.push(AccountReport {
+            account: name.to_owned(),
+            provider: account.provider.name.clone(),
+            grant: account.grant.as_str(),
+            state,
+            advice,
+            token_expires_at: grant
+                .as_ref()
+                .and_then(|grant| grant.expires_at)
+                .map(|at| at.to_string()),
+            token_obtained_at: grant.as_ref().map(|grant| grant.obtained_at.to_string()),
+            queued: totals.map_or(0, |totals| totals.queued),
+            failed: totals.map_or(0, |totals| totals.failed),
+            delivered_from_store: totals.map_or(0, |totals| totals.delivered),
+        });
+    }
+    Ok(Report { daemon_runs: store.is_locked_by_daemon()?, accounts })
+}
+
+fn state_of(account: &Account, grant: Option<&StoredGrant>) -> (&'static str, Option<String>) {
+    let now = Clock::system().now();
+    match (account.grant, grant) {
+        (Grant::ClientCredentials, None) => ("no token yet", None),
+        (Grant::AuthorizationCode, None) => (
+            "needs sign-in",
+            Some(format!("nobody has signed in yet: mailbearer login {}", account.name)),
+        ),
+        (_, Some(grant)) => {
+            let is_valid = grant.expires_at.is_none_or(|at| at > now);
+            match (account.grant, is_valid, grant.refresh_token.is_some()) {
+                (_, true, _) => ("working", None),
+                (Grant::ClientCredentials, false, _) | (_, false, true) => {
+                    ("token to be renewed", None)
+                }
+                (Grant::AuthorizationCode, false, false) => (
+                    "needs sign-in",
+                    Some(format!("its sign-in has ended: mailbearer login {}", account.name)),
+                ),
+            }
+        }
+    }
+}
+
+fn sign_in_advice(account: &Account) -> String {
+    match account.grant {
+        Grant::AuthorizationCode => {
+            format!(", or sign in again (mailbearer login {})", account.name)
+        }
+        Grant::ClientCredentials => String::new(),
+    }
+}
