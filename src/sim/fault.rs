@@ -27,7 +27,7 @@ pub enum Point {
     Rcpt,
     /// The reply to DATA, or to a chunk that is not the last.
     Data,
-    /// In the body, once as many octets were read as [`Cue::after_octets`] says.
+    /// In the body, once as many octets were read as [`Cue::after_octets`](crate::sim::Cue::after_octets) says.
     Body,
     /// The final dot or last chunk was read, and nothing has been decided.
     Final,
@@ -69,7 +69,8 @@ pub enum Fault {
     Close,
     /// The connection is reset (RST).
     Reset,
-    /// Nothing more is read or written until [`Script::release`]; then as if nothing had happened.
+    /// Nothing more is read or written until [`Script::release`](crate::sim::Script::release); then as if
+    /// nothing had happened.
     Hang,
     /// A wait, and then the next cue or the usual.
     Delay(Duration),

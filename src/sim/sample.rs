@@ -7,7 +7,6 @@ use std::path::Path;
 
 use crate::sim::Shared;
 use crate::sim::authority::SERVER_NAME;
-use crate::sim::options::{EXCHANGE_MESSAGES_PER_MINUTE, EXCHANGE_SESSIONS};
 
 /// The name of the provider for accounts that a person consents to.
 pub const PROVIDER: &str = "sim";
@@ -26,7 +25,8 @@ pub(super) fn provider(
     ca_file: &Path,
 ) -> String {
     let limits = shared.options.limits;
-    // A limit that the simulation does not have is given as one that no test reaches.
+    // What the simulation does not limit is given as more than a test reaches, within what the
+    // configuration takes.
     let shown = |limit: usize, most: usize| limit.min(most);
     let mut text = format!("[[provider]]\nname = {}\n", quoted(name));
     let _ = writeln!(
@@ -44,8 +44,8 @@ pub(super) fn provider(
     let _ = writeln!(
         text,
         "limits = {{ sessions = {}, messages_per_minute = {}, recipients_per_day = {} }}",
-        shown(limits.sessions, 10 * EXCHANGE_SESSIONS),
-        shown(limits.messages_per_minute, 100_000 * EXCHANGE_MESSAGES_PER_MINUTE),
+        shown(limits.sessions, 30),
+        shown(limits.messages_per_minute, 1_000_000),
         shown(limits.recipients_per_day, 1_000_000_000),
     );
     text

@@ -1,9 +1,10 @@
 //! The grants, and what is demanded of them.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD, Engine};
-use mailbearer::sim::{RefreshRule, Sim, SimOptions};
+use mailbearer::sim::{RefreshRule, Sim, SimLimits, SimOptions};
 
 use crate::client::{
     REDIRECT, SCOPE, USER, VERIFIER, authorize_url, code, form, get, post, redeem, redeem_with,
@@ -257,6 +258,41 @@ async fn errors_of_gmail_look_like_googles() {
     assert_eq!(json["error"], "invalid_grant");
     assert!(json["error_codes"].is_null());
     sim.stop().await;
+}
+
+#[tokio::test]
+async fn the_configuration_reader_takes_the_text() {
+    let limitless = SimOptions { limits: SimLimits::none(), ..Default::default() };
+    for options in
+        [SimOptions::default(), limitless, SimOptions { https: true, ..Default::default() }]
+    {
+        let sim = Sim::start(options).await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let (ca, secret) = (folder.path().join("ca.pem"), folder.path().join("secret"));
+        std::fs::write(&ca, sim.ca_pem()).unwrap();
+        let app = sim.app_client().unwrap();
+        std::fs::write(&secret, app.secret.as_ref().unwrap().expose()).unwrap();
+        std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let text = format!(
+            "[server]\nhostname = \"relay.example\"\ndata_dir = {:?}\n\n[[listener]]\naddress = \
+             \"127.0.0.1:0\"\ntls = \"off\"\nauth = \"off\"\n[[listener.network]]\nfrom = \
+             [\"127.0.0.1/32\"]\naccount = \"{USER}\"\n[[listener.network]]\nfrom = \
+             [\"127.0.0.2/32\"]\naccount = \"erp@contoso.com\"\n\n{}\n{}\n{}\n{}",
+            folder.path().join("data"),
+            sim.provider_toml(&ca),
+            sim.app_provider_toml(&ca),
+            sim.account_toml(USER),
+            sim.app_account_toml("erp@contoso.com", &secret),
+        );
+        let config = mailbearer::config::parse(&text, &folder.path().join("mailbearer.toml"));
+        let config = config.unwrap_or_else(|mistakes| panic!("{mistakes}\n{text}"));
+        assert_eq!(config.accounts.len(), 2);
+        for account in &config.accounts {
+            assert_eq!(account.provider.smtp.port, sim.smtp_address().port());
+            assert_eq!(account.provider.token_url, sim.token_url());
+        }
+        sim.stop().await;
+    }
 }
 
 #[tokio::test]

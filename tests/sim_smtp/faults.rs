@@ -189,6 +189,9 @@ async fn cues_can_be_for_one_user_and_inside_tls_only() {
     assert!(walk(&sim).await.is_ok());
     assert_eq!(erp.ask("MAIL FROM:<erp@contoso.com>").await, "421 4.3.2 not you");
     assert_eq!(erp.reply().await, Err(Gone::Closed(String::new())), "421 closes");
+    sim.script().at(Point::Quit).for_user(USER).replies("250 2.0.0 stay");
+    assert!(Client::ready_as(&sim, "erp@contoso.com").await.ask("QUIT").await.starts_with("221"));
+    assert_eq!(Client::ready(&sim).await.ask("QUIT").await, "250 2.0.0 stay");
     sim.stop().await;
 }
 

@@ -65,6 +65,8 @@ impl Session {
             self.transaction = None;
             ended = self.dialog(&mut wire).await;
         }
+        // The mailbox is free before the reply to QUIT is written: whoever opens the next session
+        // right after it must not be counted twice.
         self.leave();
         wire.end(ended).await;
     }
@@ -136,9 +138,6 @@ impl Session {
             "VRFY" => self.tell(wire, "252 2.1.5 Cannot VRFY user"),
             "HELP" => self.tell(wire, "214 2.0.0 This server is simulated"),
             "QUIT" => {
-                // The session is over before its reply: whoever opens the next one right after it
-                // must not be counted twice.
-                self.leave();
                 let text = "221 2.0.0 Service closing transmission channel";
                 self.reply(wire, Point::Quit, text).await?;
                 return Err(Ended::Quit);
