@@ -1,4 +1,5 @@
-//! Grants, leases, suspensions and credentials, from one process and from two.
+//! Grants, leases, suspensions and credentials, from one handle and from two. Handles that were
+//! opened separately share nothing but the files, as two processes would.
 
 #[path = "store_parts/mod.rs"]
 mod parts;
@@ -260,7 +261,7 @@ async fn the_version_moves_with_what_somebody_else_should_notice() {
 }
 
 #[tokio::test]
-async fn two_processes_write_side_by_side() {
+async fn two_handles_write_side_by_side() {
     let home = Home::new();
     let stores = [home.open(), home.open()];
     let mut tasks = tokio::task::JoinSet::new();

@@ -211,8 +211,8 @@ async fn nothing_acknowledged_is_lost_to_kill_9() {
 #[tokio::test]
 async fn a_disk_that_fails_at_any_place_loses_nothing_that_was_acknowledged() {
     // A limit on the size of files stands in for a broken disk: the write that would pass it is
-    // cut short or fails (EFBIG), in the database, in its log, wherever it is first. The steps are
-    // smaller than a page, so that each page of the work is hit.
+    // cut short or fails (EFBIG), in the database, in its log, wherever it is first. Up to 200 KiB
+    // the steps are smaller than a page, so that each page is hit; behind that they are samples.
     let (mut failures, mut successes) = (0, 0);
     let mut blocks = 0;
     loop {

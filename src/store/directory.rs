@@ -319,13 +319,14 @@ mod tests {
     #[test]
     fn what_belongs_to_somebody_else_is_refused_with_both_ways_out() {
         let root = tempfile::tempdir().unwrap();
-        let owner = fs::metadata(root.path()).unwrap().uid();
+        let directory = DataDir::open(&root.path().join("data")).unwrap();
+        let owner = fs::metadata(directory.path()).unwrap().uid();
         for we in [owner + 1, owner + 1_000] {
-            let error = check_for(we, root.path(), Kind::Folder).unwrap_err();
+            let error = check_for(we, directory.path(), Kind::Folder).unwrap_err();
             let text = error.to_string();
             assert!(matches!(error, StoreError::Exposed { .. }), "{text}");
             for part in [
-                root.path().display().to_string(),
+                directory.path().display().to_string(),
                 format!("belongs to user {owner}"),
                 format!("runs as user {we}"),
                 format!("sudo -u '#{owner}'"),
@@ -334,7 +335,7 @@ mod tests {
                 assert!(text.contains(&part), "{part} is not in: {text}");
             }
         }
-        check_for(owner, root.path(), Kind::Folder).unwrap();
+        check_for(owner, directory.path(), Kind::Folder).unwrap();
     }
 
     #[test]

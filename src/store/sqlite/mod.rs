@@ -9,8 +9,10 @@
 
 mod accounts;
 mod connection;
+mod lookups;
 mod messages;
 mod reader;
+mod rows;
 mod schema;
 #[cfg(test)]
 mod tests;

@@ -261,7 +261,7 @@ async fn a_failed_commit_is_an_error_for_all_and_the_next_one_works() {
 
 #[tokio::test]
 async fn a_disk_that_is_full_at_any_size_keeps_what_it_has_said_to_keep() {
-    let mut fulls = 0;
+    let (mut fulls, mut fulls_at_last) = (0, 0);
     let empty = Home::new();
     drop(empty.open());
     let empty_pages = Connection::open(empty.database())
@@ -274,6 +274,7 @@ async fn a_disk_that_is_full_at_any_size_keeps_what_it_has_said_to_keep() {
         let max_pages = Arc::new(AtomicU32::new(empty_pages + more_pages));
         let opening = Opening::new(home.database()).with_max_pages(Arc::clone(&max_pages));
         let engine = Arc::new(Engine::open_with(opening).unwrap());
+        let fulls_before = fulls;
         let mut kept = Vec::new();
         // The second round waits together, so that a full disk meets it in one transaction.
         for lengths in [[10, 9_000, 300_000, 4_000], [20, 70_000, 20_000, 10]] {
@@ -299,6 +300,7 @@ async fn a_disk_that_is_full_at_any_size_keeps_what_it_has_said_to_keep() {
                 }
             }
         }
+        fulls_at_last = fulls - fulls_before;
         kept.sort();
         assert_eq!(whole_messages(&engine).await, kept, "{more_pages} more pages");
         // Settling needs next to no room, so that a full disk drains.
@@ -320,6 +322,7 @@ async fn a_disk_that_is_full_at_any_size_keeps_what_it_has_said_to_keep() {
         assert_eq!(whole_messages(&home.open()).await, kept, "{more_pages} more pages");
     }
     assert!(fulls > 110, "the disk was full {fulls} times only");
+    assert_eq!(fulls_at_last, 0, "sizes up to one that holds everything were tried");
 }
 
 #[tokio::test]
