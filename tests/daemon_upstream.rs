@@ -57,7 +57,7 @@ fn cases() -> Vec<Case> {
         ),
         case("expired", Handshake, Fault::Certificate(BadCertificate::Expired), Queued),
         case("auth 454", Auth, reply("454 4.7.0 Temporary authentication failure"), Queued),
-        case("auth 504", Auth, reply("504 5.7.4 Unrecognized authentication type"), Queued),
+        case("auth 504", Auth, reply("504 5.7.4 Unrecognized authentication type"), Suspended),
         case(
             "auth 535 once",
             AuthResponse,

@@ -98,10 +98,12 @@ fn imports_go_down_the_floors_only() {
     assert!(wrong.is_empty(), "imports that do not go down:\n{}", wrong.join("\n"));
 }
 
-/// True for a file of a `tests` folder that its parent's `mod.rs` compiles for tests only.
+/// True for `tests.rs`, or a file of a `tests` folder, that its parent's `mod.rs` compiles for tests
+/// only.
 fn is_in_test_folder(file: &Path) -> bool {
-    file.ancestors().filter(|folder| folder.ends_with("tests")).any(|folder| {
-        let parent = folder.with_file_name("mod.rs");
+    let is_tests = |path: &&Path| path.ends_with("tests") || path.ends_with("tests.rs");
+    file.ancestors().filter(is_tests).any(|path| {
+        let parent = path.with_file_name("mod.rs");
         fs::read_to_string(parent).is_ok_and(|text| text.contains("#[cfg(test)]\nmod tests;"))
     })
 }

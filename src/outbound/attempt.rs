@@ -13,7 +13,7 @@ use rustls_pki_types::ServerName;
 
 use crate::base::QueueId;
 use crate::config::Account;
-use crate::mail::{Class, Envelope, Outcome, Phase, Status};
+use crate::mail::{Class, EnhancedCode, Envelope, Outcome, Phase, Status};
 use crate::net::{TlsSetupError, client_config};
 use crate::oauth;
 use crate::outbound::Seat;
@@ -193,7 +193,7 @@ impl Upstream {
             };
             tokio::spawn(session.quit());
             let class = classify(Phase::Auth, &reply);
-            if class != Class::Suspend || is_renewed {
+            if !is_about_the_token(&reply) || is_renewed {
                 let mut status = reply.to_status(Phase::Auth);
                 if let Some(challenge) = challenge {
                     status.text = format!("{} {challenge}", status.text);
@@ -237,6 +237,12 @@ impl Upstream {
             Err(outcome) => hindered(outcome),
         }
     }
+}
+
+/// True if upstream may have refused this token and not the login as such. `5.7.139` is about the
+/// tenant's or mailbox's settings, which no other token changes.
+fn is_about_the_token(reply: &Reply) -> bool {
+    reply.code() == 535 && reply.enhanced() != Some(EnhancedCode::new(5, 7, 139))
 }
 
 /// True if a warm session turned out to be dead before upstream can have heard of the message.

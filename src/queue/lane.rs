@@ -371,6 +371,12 @@ impl Lane {
                         );
                         break;
                     }
+                    // Somebody removed it, or it was set aside because it is damaged: it is no
+                    // longer in this lane's hands.
+                    Err(StoreError::NoSuchMessage { .. }) => {
+                        tracing::warn!(event = "message_gone", queue_id = %id, account = self.account());
+                        break;
+                    }
                     Err(error) => {
                         failures += 1;
                         tracing::error!(event = "outcome_not_recorded", queue_id = %id, %error);
