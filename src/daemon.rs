@@ -24,6 +24,7 @@ use crate::token::{TokenManager, TokenSetupError};
 /// A running relay.
 pub struct Daemon {
     addresses: Vec<SocketAddr>,
+    queue: Queue,
     store: Store,
     sessions_stop: CancellationToken,
     stop: CancellationToken,
@@ -33,12 +34,21 @@ pub struct Daemon {
 }
 
 /// What the configuration does not say and a test may want otherwise.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// The time of day.
     pub clock: Clock,
     /// The waits between attempts.
     pub schedule: Schedule,
+    /// Sessions of all listeners together.
+    pub max_sessions: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let (clock, schedule) = (Clock::system(), Schedule::default());
+        Self { clock, schedule, max_sessions: limits::SESSIONS }
+    }
 }
 
 impl Daemon {
@@ -58,10 +68,12 @@ impl Daemon {
         let access = Arc::new(Access::open(config, &store).await?);
         let confirm_within = server.confirm_within;
         let (clock_, schedule) = (clock.clone(), settings.schedule);
+        warn_of_orphans(config, &store).await?;
         let queue = Queue::new(upstreams, store.clone(), clock_, confirm_within, schedule);
         let inbound = Arc::new(Inbound {
             hostname: server.hostname.clone(),
             max_message_octets: server.max_message_octets,
+            max_sessions: settings.max_sessions,
             access: access.clone(),
             queue: queue.clone(),
             clock,
@@ -85,10 +97,10 @@ impl Daemon {
             async move { tokens.run(stop).await }
         });
         tasks.spawn({
-            let stop = stop.clone();
+            let (queue, stop) = (queue.clone(), stop.clone());
             async move { queue.run(stop).await }
         });
-        Ok(Self { addresses, store, sessions_stop, stop, sessions, tasks, _lock: lock })
+        Ok(Self { addresses, queue, store, sessions_stop, stop, sessions, tasks, _lock: lock })
     }
 
     /// The addresses of the listeners, in the configuration's order.
@@ -105,6 +117,7 @@ impl Daemon {
     /// end within [`limits::STOP_GRACE`] each, and stops. What is left is in the store.
     pub async fn stop(self) {
         self.sessions_stop.cancel();
+        self.queue.hurry();
         self.sessions.close();
         let are_sessions_over = timeout(limits::STOP_GRACE, self.sessions.wait()).await.is_ok();
         self.stop.cancel();
@@ -129,6 +142,34 @@ fn certificates(
     certificates.map(Some)
 }
 
+/// Says what would otherwise wait in silence: mail of accounts that are no longer configured, and
+/// accounts that nobody may use.
+async fn warn_of_orphans(config: &Config, store: &Store) -> Result<(), StoreError> {
+    for totals in store.totals().await? {
+        let is_known = config.accounts.iter().any(|known| known.name.as_str() == totals.account);
+        if totals.queued > 0 && !is_known {
+            tracing::warn!(
+                event = "mail_without_account",
+                account = totals.account,
+                queued = totals.queued,
+                "its mail waits: put the account back into the configuration to have it delivered"
+            );
+        }
+    }
+    let stored = store.credentials().await?;
+    for account in config.accounts_left_to_the_store() {
+        let name = account.name.as_str();
+        if !stored.iter().any(|credential| credential.account == name) {
+            tracing::warn!(
+                event = "account_without_clients",
+                account = name,
+                "nobody may use it yet: mailbearer credential add NAME --account {name}"
+            );
+        }
+    }
+    Ok(())
+}
+
 /// Notices within [`limits::STORE_POLL`] what another process has changed: credentials,
 /// suspensions, tokens.
 async fn watch_store(store: Store, access: Arc<Access>, queue: Queue, stop: CancellationToken) {
@@ -142,12 +183,17 @@ async fn watch_store(store: Store, access: Arc<Access>, queue: Queue, stop: Canc
         if version == known {
             continue;
         }
-        known = version;
-        if let Err(error) = access.reload(&store).await {
+        let reloaded = access.reload(&store).await;
+        if let Err(error) = &reloaded {
             tracing::error!(event = "credentials_not_reloaded", %error);
         }
-        if let Err(error) = queue.look_again().await {
+        let looked = queue.look_again().await;
+        if let Err(error) = &looked {
             tracing::error!(event = "store_unreadable", %error);
+        }
+        // A change counts as seen only once it was: a removed credential must not live on.
+        if reloaded.is_ok() && looked.is_ok() {
+            known = version;
         }
     }
 }

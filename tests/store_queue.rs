@@ -145,9 +145,27 @@ async fn due_is_by_time_then_id_and_honours_account_window_and_limit() {
     assert_eq!(due(50, vec![ids[2], ids[3]], 2).await, [ids[1], ids[0]]);
     assert_eq!(due(9, vec![], 10).await, []);
     assert_eq!(due(50, vec![], 0).await, []);
-    assert_eq!(store.next_due_at(ACCOUNT).await.unwrap(), Some(at(10)));
-    assert_eq!(store.next_due_at("other@contoso.com").await.unwrap(), Some(at(0)));
-    assert_eq!(store.next_due_at("nobody@contoso.com").await.unwrap(), None);
+    assert_eq!(
+        store
+            .next_due_at(ACCOUNT, mailbearer::base::Timestamp::from_millis(i64::MIN))
+            .await
+            .unwrap(),
+        Some(at(10))
+    );
+    assert_eq!(
+        store
+            .next_due_at("other@contoso.com", mailbearer::base::Timestamp::from_millis(i64::MIN))
+            .await
+            .unwrap(),
+        Some(at(0))
+    );
+    assert_eq!(
+        store
+            .next_due_at("nobody@contoso.com", mailbearer::base::Timestamp::from_millis(i64::MIN))
+            .await
+            .unwrap(),
+        None
+    );
 
     store.postpone(ids[2], at(60)).await.unwrap();
     assert_eq!(due(50, vec![], 10).await, [ids[3], ids[1], ids[0]]);
@@ -213,7 +231,13 @@ async fn each_class_does_to_a_recipient_what_it_means() {
     assert_eq!(settled, Settled { remaining: 0, delivered: 4, failed: 0 });
     assert_eq!(counted(&totals(&store).await), (6, 5, 0, 1));
     assert_eq!(store.due(ACCOUNT, at(999), &[], 9).await.unwrap(), []);
-    assert_eq!(store.next_due_at(ACCOUNT).await.unwrap(), None);
+    assert_eq!(
+        store
+            .next_due_at(ACCOUNT, mailbearer::base::Timestamp::from_millis(i64::MIN))
+            .await
+            .unwrap(),
+        None
+    );
     assert_eq!(store.recipients(id).await.unwrap().len(), 1);
     assert!(read(store.stored_body(id)).await.unwrap().ends_with(b"body"));
 }

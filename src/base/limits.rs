@@ -72,8 +72,14 @@ pub const HEADER_OCTETS: usize = 262_144;
 /// `Received` lines after which a message is taken to be in a loop: RFC 5321 §6.3.
 pub const RECEIVED_LINES: usize = 100;
 
-/// Sessions of all listeners together.
+/// Sessions of all listeners together; fewer where the system grants fewer file descriptors.
 pub const SESSIONS: usize = 2_000;
+
+/// File descriptors that sessions leave to upstream, the store and token endpoints.
+pub const RESERVED_DESCRIPTORS: u64 = 200;
+
+/// Clients of one listener that are told at a time that there is no room for them.
+pub const FAREWELLS: usize = 32;
 
 /// Password hashes that are computed at a time: each takes 19 MiB and a core.
 pub const CONCURRENT_PASSWORD_HASHES: usize = 2;
@@ -108,6 +114,13 @@ pub const AUTH_INLINE_OCTETS: usize = 512;
 
 /// Wait for the connection and the TLS handshake.
 pub const CLIENT_CONNECT: Duration = Duration::from_secs(30);
+
+/// Wait for one of several addresses of a host, at least.
+pub const CLIENT_CONNECT_ONE: Duration = Duration::from_secs(2);
+
+/// Wait for the reply of an upstream that no longer takes our bytes: its last words are the
+/// diagnosis.
+pub const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Wait for the greeting: RFC 5321 §4.5.3.2.1.
 pub const CLIENT_GREETING: Duration = Duration::from_secs(300);

@@ -4,6 +4,7 @@
 //! they are read to the moment they are wiped. It has no `Display` and no `Serialize`, and its
 //! `Debug` says only that something is there, so a leak needs a visible call to [`Secret::expose`].
 
+use std::collections::HashSet;
 use std::fmt;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -27,17 +28,35 @@ impl Secret {
         self.0.expose_secret()
     }
 
-    /// The text with every word that is a piece of the secret replaced. Peers repeat what they were
-    /// told, in errors above all.
+    /// The text without any piece of the secret that has [`REDACTED_OCTETS`] or more. Peers repeat
+    /// what they were told, in errors above all, and put it between other words.
     pub fn redact(&self, text: &str) -> String {
-        let may_be_in_token = |c: char| c.is_ascii_alphanumeric() || "-._~+/=".contains(c);
+        let (secret, bytes) = (self.expose().as_bytes(), text.as_bytes());
+        let pieces: HashSet<_> = secret.windows(REDACTED_OCTETS).collect();
         let mut redacted = String::with_capacity(text.len());
-        for word in text.split_inclusive(|c| !may_be_in_token(c)) {
-            let bare = word.trim_end_matches(|c| !may_be_in_token(c));
-            let is_piece = bare.len() >= REDACTED_OCTETS && self.expose().contains(bare);
-            redacted.push_str(if is_piece { "[secret]" } else { bare });
-            redacted.push_str(&word[bare.len()..]);
+        let (mut kept_from, mut at) = (0, 0);
+        while let Some(window) = bytes.get(at..at + REDACTED_OCTETS) {
+            if !pieces.contains(window) {
+                at += 1;
+                continue;
+            }
+            let mut end = at + REDACTED_OCTETS;
+            while bytes.get(end + 1 - REDACTED_OCTETS..=end).is_some_and(|w| pieces.contains(w)) {
+                end += 1;
+            }
+            // A secret of ours is ASCII, so its pieces never end within a character; if one does,
+            // the rest of that character goes with it.
+            while !text.is_char_boundary(end) {
+                end += 1;
+            }
+            while !text.is_char_boundary(at) {
+                at -= 1;
+            }
+            redacted.push_str(&text[kept_from..at.max(kept_from)]);
+            redacted.push_str("[secret]");
+            (kept_from, at) = (end, end);
         }
+        redacted.push_str(&text[kept_from..]);
         redacted
     }
 
@@ -83,6 +102,8 @@ mod tests {
             ("you sent eyJ0eXAiOiJKV1Qi.LCJhbGciOiJ-", "you sent [secret]"),
             ("(eyJ0eXAiOiJKV1Qi), twice: eyJ0eXAiOiJKV1Qi", "([secret]), twice: [secret]"),
             ("eyJ0eXA", "eyJ0eXA"),
+            ("token=eyJ0eXAiOiJKV1Qi.", "token=[secret]."),
+            ("äeyJ0eXAiOiJKV1Qi.LCJhbGciOiJ-ö", "ä[secret]ö"),
         ] {
             assert_eq!(secret.redact(said), kept);
         }

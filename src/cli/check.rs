@@ -26,6 +26,13 @@ impl Check {
             count(config.accounts.len(), "account"),
             count(config.credentials.len(), "credential"),
         );
+        for account in config.accounts_left_to_the_store() {
+            let name = &account.name;
+            println!(
+                "Note: no credential and no network here may use {name}; unless the store has one, \
+                 add one: mailbearer credential add NAME --account {name}"
+            );
+        }
         Ok(())
     }
 }

@@ -9,8 +9,8 @@ use serde::Serialize;
 use super::exit::{Exit, Failure};
 use super::table::Table;
 use super::{ConfigArgument, password};
-use crate::base::Clock;
-use crate::config::{AccountName, PasswordHash};
+use crate::base::{Clock, limits};
+use crate::config::{AccountName, Config, PasswordHash};
 use crate::mail::AddressPattern;
 use crate::store::StoredCredential;
 
@@ -34,8 +34,8 @@ pub(crate) struct Add {
     /// The account that its mail leaves through (the mailbox, as in the configuration)
     #[arg(long, value_name = "MAILBOX")]
     account: String,
-    /// Senders that it may use, as addresses or patterns such as *@contoso.com
-    #[arg(long, value_name = "PATTERN", default_value = "*")]
+    /// Senders that it may use, as addresses or patterns such as *@contoso.com; default: the mailbox
+    #[arg(long, value_name = "PATTERN")]
     may_send_as: Vec<String>,
     /// Recipients that it may send to
     #[arg(long, value_name = "PATTERN", default_value = "*")]
@@ -92,6 +92,12 @@ fn hash(password: &crate::base::Secret) -> Result<PasswordHash, Failure> {
 impl Add {
     async fn run(self) -> Result<(), Failure> {
         let (config, store) = self.config.load_with_store()?;
+        // Names are compared without regard to case, so one spelling is kept.
+        let name = self.name.to_lowercase();
+        let may_send_as = match self.may_send_as.is_empty() {
+            true => vec![self.account.to_lowercase()],
+            false => self.may_send_as.clone(),
+        };
         let account = self.account.parse::<AccountName>().ok();
         let account = config.accounts.iter().find(|known| Some(&known.name) == account.as_ref());
         let Some(account) = account else {
@@ -99,29 +105,33 @@ impl Add {
             let text = format!("there is no account {}: say {}", self.account, known.join(" or "));
             return Err(Failure::new(Exit::Data, text));
         };
-        if self.name.is_empty() || self.name.chars().any(char::is_control) {
-            return Err(Failure::new(Exit::Data, "a user name needs printable characters"));
-        }
-        let is_configured = |name: &str| name.eq_ignore_ascii_case(&self.name);
-        if config.credentials.iter().any(|credential| is_configured(&credential.name)) {
-            let text = format!("{} stands in the configuration: change it there", self.name);
+        let is_usable = !name.is_empty()
+            && name.len() <= limits::USER_NAME_OCTETS
+            && name.trim() == name
+            && !name.chars().any(char::is_control);
+        if !is_usable {
+            let text = "write a user name such as printer-3rd-floor";
             return Err(Failure::new(Exit::Data, text));
         }
-        for pattern in self.may_send_as.iter().chain(&self.may_send_to) {
+        if is_configured(&config, &name) {
+            let text = format!("{name} stands in the configuration: change it there");
+            return Err(Failure::new(Exit::Data, text));
+        }
+        for pattern in may_send_as.iter().chain(&self.may_send_to) {
             AddressPattern::parse(pattern)
                 .map_err(|error| Failure::new(Exit::Data, format!("{pattern}: {error}")))?;
         }
         let password = password::ask_new("Password: ")?;
         let credential = StoredCredential {
-            name: self.name.clone(),
+            name: name.clone(),
             password_hash: hash(&password)?.to_string(),
             account: account.name.to_string(),
-            may_send_as: self.may_send_as,
+            may_send_as,
             may_send_to: self.may_send_to,
             created_at: Clock::system().now(),
         };
         store.add_credential(credential).await?;
-        println!("{} may send through {} now.", self.name, account.name);
+        println!("{name} may send through {} now.", account.name);
         Ok(())
     }
 }
@@ -163,13 +173,11 @@ impl List {
 impl Remove {
     async fn run(self) -> Result<(), Failure> {
         let (config, store) = self.config.load_with_store()?;
-        let is_configured =
-            config.credentials.iter().any(|known| known.name.eq_ignore_ascii_case(&self.name));
-        if is_configured {
+        if is_configured(&config, &self.name) {
             let text = format!("{} stands in the configuration: remove it there", self.name);
             return Err(Failure::new(Exit::Data, text));
         }
-        match store.remove_credential(&self.name).await? {
+        match store.remove_credential(&self.name.to_lowercase()).await? {
             true => println!("{} may not send any longer.", self.name),
             false => {
                 let text = format!("there is no credential {} in the store", self.name);
@@ -178,4 +186,8 @@ impl Remove {
         }
         Ok(())
     }
+}
+
+fn is_configured(config: &Config, name: &str) -> bool {
+    config.credentials.iter().any(|known| known.name.to_lowercase() == name.to_lowercase())
 }

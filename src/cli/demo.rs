@@ -61,7 +61,7 @@ impl Demo {
 
         let (from, to) = (mailbox(MAILBOX)?, mailbox(RECIPIENT)?);
         let content = compose(&from, std::slice::from_ref(&to), "Scan 1 from the old printer")?;
-        let mut client = OldClient::connect(address).await?;
+        let mut client = OldClient::connect(address, None).await?;
         steps.done("An old client connects in plaintext and says EHLO.");
         client.login(USER, &password).await?;
         steps.done(&format!("It logs in with AUTH LOGIN as {USER}: the password is right."));
@@ -101,17 +101,15 @@ impl Demo {
     }
 }
 
-/// Prints what happened, when since the start, and how long it took.
+/// Prints what happened, and how long it took.
 struct Steps {
-    started: Instant,
     last: Instant,
 }
 
 impl Steps {
     fn new() -> Self {
         println!("mailbearer demo: old SMTP in, OAuth2 out. Nothing leaves this machine.\n");
-        let now = Instant::now();
-        Self { started: now, last: now }
+        Self { last: Instant::now() }
     }
 
     fn done(&mut self, what: &str) {
@@ -119,7 +117,6 @@ impl Steps {
         let took = now.duration_since(self.last).as_secs_f64() * 1_000.0;
         println!("{took:6.1} ms  {what}");
         self.last = now;
-        debug_assert!(self.last >= self.started);
     }
 }
 
@@ -178,12 +175,9 @@ async fn browse(url: &url::Url) -> Result<String, Failure> {
 /// True if what upstream holds is one Received line and then exactly what the client sent.
 fn is_byte_for_byte(received: &Received, sent: &[u8]) -> bool {
     let Some(prologue) = received.bytes.strip_suffix(sent) else { return false };
-    // `compose` writes Date but no Message-ID, which a relay has to add (RFC 6409 §8.3).
     let text = String::from_utf8_lossy(prologue);
     let fields: Vec<_> = text.split("\r\n").filter(|line| !line.starts_with('\t')).collect();
-    matches!(fields[..], [received, message_id, ""]
-        if received.starts_with("Received: ") && message_id.starts_with("Message-ID: "))
-        || matches!(fields[..], [received, ""] if received.starts_with("Received: "))
+    matches!(fields[..], [received, ""] if received.starts_with("Received: "))
 }
 
 fn mailbox(text: &str) -> Result<Mailbox, Failure> {

@@ -55,6 +55,17 @@ impl Login {
         }
         let consented = consent.finish().await?;
         store.resume(account.name.as_str()).await?;
+        if let Some(person) = &consented.signed_in
+            && !person.eq_ignore_ascii_case(account.mailbox.as_str())
+        {
+            println!(
+                "Note: {} signed in, not {}. Upstream takes that only if {} may send as that \
+                 mailbox; otherwise sign in again as the mailbox itself.",
+                crate::base::Printable::text(person),
+                account.mailbox,
+                crate::base::Printable::text(person),
+            );
+        }
         println!(
             "Signed in. {} can send; its token is good until {} and is renewed before.",
             account.name, consented.expires_at

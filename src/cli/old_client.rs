@@ -38,16 +38,27 @@ pub(crate) struct Answer {
 pub(crate) enum OldClientError {
     #[error("no connection: {0}")]
     Io(#[from] io::Error),
+    #[error(
+        "no TLS with the listener: {0}; it should show the certificate that the configuration \
+         names, or the one in data_dir/tls"
+    )]
+    Tls(io::Error),
     #[error("the listener answered {step} with: {text}")]
     Refused { step: &'static str, text: String },
 }
 
 impl OldClient {
-    /// Connects and says EHLO.
-    pub(crate) async fn connect(address: SocketAddr) -> Result<Self, OldClientError> {
+    /// Connects, with TLS from the first byte on if there is a configuration for it, and says EHLO.
+    pub(crate) async fn connect(
+        address: SocketAddr,
+        implicit_tls: Option<Arc<rustls::ClientConfig>>,
+    ) -> Result<Self, OldClientError> {
         let connected = tokio::time::timeout(limits::CLIENT_CONNECT, TcpStream::connect(address));
         let stream = connected.await.map_err(io::Error::from)??;
         let mut client = Self { wire: Wire::new(stream), received: Vec::new() };
+        if let Some(config) = implicit_tls {
+            client.handshake(config).await?;
+        }
         client.expect("the connection", 220).await?;
         client.command("EHLO", "EHLO old-client.localdomain", 250).await?;
         Ok(client)
@@ -57,12 +68,18 @@ impl OldClient {
     pub(crate) async fn start_tls(
         &mut self,
         config: Arc<rustls::ClientConfig>,
-        host: ServerName<'static>,
     ) -> Result<(), OldClientError> {
         self.command("STARTTLS", "STARTTLS", 220).await?;
-        self.wire.connect_tls(config, host).await?;
+        self.received.clear();
+        self.handshake(config).await?;
         self.command("EHLO", "EHLO old-client.localdomain", 250).await?;
         Ok(())
+    }
+
+    async fn handshake(&mut self, config: Arc<rustls::ClientConfig>) -> Result<(), OldClientError> {
+        // The certificate is pinned; the name in it is for other clients.
+        let name = ServerName::try_from("localhost").expect("a host name");
+        self.wire.connect_tls(config, name).await.map_err(OldClientError::Tls)
     }
 
     /// AUTH LOGIN with both prompts.
@@ -124,6 +141,9 @@ impl OldClient {
                 break text;
             }
             match self.wire.arrival(Some(deadline)).await {
+                Arrival::Bytes if self.received.len() > limits::REPLY_OCTETS => {
+                    return Err(io::Error::other("a reply without end").into());
+                }
                 Arrival::Bytes => self.received.extend_from_slice(&self.wire.take()),
                 Arrival::End => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
                 Arrival::Late => return Err(io::Error::from(io::ErrorKind::TimedOut).into()),

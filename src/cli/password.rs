@@ -3,8 +3,10 @@
 //! Owns the two ways in: a prompt without echo on a terminal, or one line of standard input or of a
 //! file. Never an argument: other users can read those.
 
-use std::io::{self, IsTerminal as _, Read as _};
+use std::io::{self, BufRead as _, IsTerminal as _};
 use std::path::Path;
+
+use zeroize::Zeroizing;
 
 use super::exit::{Exit, Failure};
 use crate::base::Secret;
@@ -40,10 +42,11 @@ pub(crate) fn ask_new(prompt: &str) -> Result<Secret, Failure> {
 }
 
 fn read_line(source: impl io::Read) -> Result<Secret, Failure> {
-    let mut text = String::new();
-    source.take(PASSWORD_BYTES).read_to_string(&mut text)?;
-    let line = text.split(['\r', '\n']).next().unwrap_or_default();
-    let password = Secret::new(line);
-    zeroize::Zeroize::zeroize(&mut text);
-    Ok(password)
+    let mut text = Zeroizing::new(String::new());
+    io::BufReader::new(source.take(PASSWORD_BYTES + 1)).read_line(&mut text)?;
+    if text.len() as u64 > PASSWORD_BYTES {
+        let what = format!("a line of more than {PASSWORD_BYTES} bytes is not a password");
+        return Err(Failure::new(Exit::Data, what));
+    }
+    Ok(Secret::new(text.trim_end_matches(['\r', '\n'])))
 }

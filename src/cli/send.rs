@@ -2,17 +2,18 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 use lettre::message::header::ContentType;
-use rustls_pki_types::ServerName;
 
 use super::exit::{Exit, Failure};
 use super::old_client::{OldClient, OldClientError};
 use super::{ConfigArgument, password};
+use crate::base::{Clock, QueueId};
 use crate::config::{Config, ListenerTls};
 use crate::mail::Mailbox;
-use crate::net::client_config;
+use crate::net::pinned_config;
 
 /// Send a test message through a listener, as an old client would
 #[derive(Debug, Args)]
@@ -47,7 +48,10 @@ impl Send {
             Some(address) => config.listeners.iter().find(|known| known.address == address),
         };
         let Some(listener) = listener else {
-            return Err(Failure::new(Exit::Data, "no such listener in the configuration"));
+            let known: Vec<_> =
+                config.listeners.iter().map(|known| known.address.to_string()).collect();
+            let text = format!("no such listener in the configuration: say {}", known.join(" or "));
+            return Err(Failure::new(Exit::Data, text));
         };
         let first_account = config.accounts.first().map(|account| account.mailbox.clone());
         let Some(from) = self.from.clone().or(first_account) else {
@@ -58,9 +62,16 @@ impl Send {
             Some(_) => Some(password::ask("Password: ", self.password_file.as_deref())?),
             None => None,
         };
-        let mut client = OldClient::connect(reachable(listener.address)).await?;
-        if matches!(listener.tls, ListenerTls::StartTls | ListenerTls::Require) {
-            start_tls(&mut client, &config).await?;
+        let implicit_tls = match listener.tls {
+            ListenerTls::Implicit => Some(pinned(&config)?),
+            ListenerTls::Off | ListenerTls::StartTls | ListenerTls::Require => None,
+        };
+        let mut client = OldClient::connect(reachable(listener.address), implicit_tls).await?;
+        match listener.tls {
+            ListenerTls::StartTls | ListenerTls::Require => {
+                client.start_tls(pinned(&config)?).await?;
+            }
+            ListenerTls::Off | ListenerTls::Implicit => {}
         }
         if let (Some(user), Some(password)) = (&self.user, &password) {
             client.login(user, password).await?;
@@ -83,17 +94,13 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 }
 
 /// Trusts exactly the certificate that our own listener shows.
-async fn start_tls(client: &mut OldClient, config: &Config) -> Result<(), Failure> {
+fn pinned(config: &Config) -> Result<Arc<rustls::ClientConfig>, Failure> {
     let server = &config.server;
     let file = match &server.certificate {
         Some(files) => files.certificate.clone(),
         None => server.data_dir.join("tls").join("certificate.pem"),
     };
-    let tls = client_config(Some(&file)).map_err(|error| Failure::new(Exit::Config, error))?;
-    let name = ServerName::try_from(server.hostname.clone());
-    let name = name.map_err(|error| Failure::new(Exit::Config, error))?;
-    client.start_tls(tls, name).await?;
-    Ok(())
+    pinned_config(&file).map_err(|error| Failure::new(Exit::Config, error))
 }
 
 /// A plain text message.
@@ -110,7 +117,9 @@ pub(super) fn compose(from: &Mailbox, to: &[Mailbox], subject: &str) -> Result<V
                 through mailbearer, which sent it on with OAuth2.\r\n\
                 .\r\n\
                 (The line above is a single dot: a relay that got dots wrong would end here.)\r\n";
-    let message = builder.date_now().header(ContentType::TEXT_PLAIN).body(text.to_owned());
+    let id = QueueId::generate(Clock::system().now()).as_str().to_lowercase();
+    let builder = builder.date_now().message_id(Some(format!("<{id}@mailbearer.invalid>")));
+    let message = builder.header(ContentType::TEXT_PLAIN).body(text.to_owned());
     let message = message.map_err(|error| Failure::new(Exit::Software, error))?;
     Ok(message.formatted())
 }
@@ -122,6 +131,11 @@ impl From<OldClientError> for Failure {
                 Exit::Unavailable,
                 format!("{error}. Is the relay running? mailbearer serve"),
             ),
+            OldClientError::Tls(_) => Self::new(Exit::Unavailable, error),
+            OldClientError::Refused { text, .. } if text.starts_with("530") => {
+                let text = format!("{error}. Say who sends: --user NAME");
+                Self::new(Exit::Permission, text)
+            }
             OldClientError::Refused { text, .. } if text.starts_with('4') => {
                 Self::new(Exit::Temporary, error)
             }

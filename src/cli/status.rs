@@ -9,7 +9,7 @@ use super::table::{Table, print_json};
 use crate::base::Clock;
 use crate::config::{Account, Config};
 use crate::oauth::Grant;
-use crate::store::{Store, StoredGrant};
+use crate::store::{Store, StoreError, StoredGrant};
 
 /// Show the accounts: token, waiting mail, what needs a person
 #[derive(Debug, Args)]
@@ -82,7 +82,14 @@ async fn report(config: &Config, store: &Store) -> Result<Report, Failure> {
     let mut accounts = Vec::new();
     for account in &config.accounts {
         let name = account.name.as_str();
-        let grant = store.grant(name).await?;
+        // One that cannot be read must not hide the others.
+        let (grant, unreadable) = match store.grant(name).await {
+            Ok(grant) => (grant, None),
+            Err(error @ (StoreError::WrongKey { .. } | StoreError::Damaged { .. })) => {
+                (None, Some(("token unreadable", Some(error.to_string()))))
+            }
+            Err(error) => return Err(error.into()),
+        };
         let suspension = store.suspension(name).await?;
         let totals = totals.iter().find(|totals| totals.account == name);
         let (state, advice) = match suspension {
@@ -96,7 +103,7 @@ async fn report(config: &Config, store: &Store) -> Result<Report, Failure> {
                 );
                 ("suspended", Some(text))
             }
-            None => state_of(account, grant.as_ref()),
+            None => unreadable.unwrap_or_else(|| state_of(account, grant.as_ref())),
         };
         accounts.push(AccountReport {
             account: name.to_owned(),
@@ -114,6 +121,28 @@ async fn report(config: &Config, store: &Store) -> Result<Report, Failure> {
             delivered_from_store: totals.map_or(0, |totals| totals.delivered),
         });
     }
+    let orphans = totals.iter().filter(|totals| {
+        let is_configured =
+            config.accounts.iter().any(|known| known.name.as_str() == totals.account);
+        !is_configured && totals.queued + totals.failed > 0
+    });
+    accounts.extend(orphans.map(|totals| {
+        AccountReport {
+            account: totals.account.clone(),
+            provider: "-".to_owned(),
+            grant: "-",
+            state: "not configured",
+            advice: Some(
+                "its mail waits: put the account back into the configuration to have it delivered"
+                    .to_owned(),
+            ),
+            token_expires_at: None,
+            token_obtained_at: None,
+            queued: totals.queued,
+            failed: totals.failed,
+            delivered_from_store: totals.delivered,
+        }
+    }));
     Ok(Report { daemon_runs: store.is_locked_by_daemon()?, accounts })
 }
 
@@ -124,6 +153,10 @@ fn state_of(account: &Account, grant: Option<&StoredGrant>) -> (&'static str, Op
         (Grant::AuthorizationCode, None) => (
             "needs sign-in",
             Some(format!("nobody has signed in yet: mailbearer login {}", account.name)),
+        ),
+        (Grant::AuthorizationCode, Some(StoredGrant { retired: Some(reason), .. })) => (
+            "needs sign-in",
+            Some(format!("its sign-in has ended ({reason}): mailbearer login {}", account.name)),
         ),
         (_, Some(grant)) => {
             let is_valid = grant.expires_at.is_none_or(|at| at > now);

@@ -2,7 +2,7 @@
 
 use crate::base::limits;
 use crate::config::account::{AccountNames, DELIVERIES};
-use crate::config::model::Credential;
+use crate::config::model::{AccountName, Credential};
 use crate::config::password::{PasswordHash, PasswordHashError};
 use crate::config::section::{Field, Section, Wrong};
 use crate::config::source::quoted;
@@ -25,23 +25,36 @@ pub(super) fn credential(
         "run `mailbearer credential hash` and write what it prints: password_hash = '$argon2id$…'",
     );
     let account = accounts.required(section);
+    let permissions = permissions(section, account.as_ref());
+    let delivery = section.choice("delivery", DELIVERIES);
+    let (may_send_as, may_send_to) = permissions?;
+    Some(Credential {
+        name: name?,
+        password_hash: password_hash?,
+        may_send_as,
+        may_send_to,
+        delivery: delivery.optional()?,
+        account: account?,
+    })
+}
+
+/// `may_send_as`, which is the account's mailbox unless it is written, and `may_send_to`, which is
+/// everybody.
+pub(super) fn permissions(
+    section: &Section<'_, '_>,
+    account: Option<&AccountName>,
+) -> Option<(Vec<AddressPattern>, Vec<AddressPattern>)> {
     let may_send_as = patterns(section, "may_send_as", "[\"*@example.com\"]");
     let may_send_to = patterns(section, "may_send_to", "[\"*\"]");
-    let delivery = section.choice("delivery", DELIVERIES);
-    let account = account?;
-    let own = AddressPattern::parse(account.as_str());
+    let own = AddressPattern::parse(account?.as_str());
     if own.is_err() && !section.has("may_send_as") {
         let what = "is missing, and this mailbox cannot be written as a pattern";
         section.mistake("may_send_as", Wrong::new(what, "write may_send_as = [\"*@example.com\"]"));
     }
-    Some(Credential {
-        name: name?,
-        password_hash: password_hash?,
-        may_send_as: may_send_as.or_else(|| own.into_iter().collect())?,
-        may_send_to: may_send_to.or_else(|| vec![AddressPattern::any()])?,
-        delivery: delivery.optional()?,
-        account,
-    })
+    Some((
+        may_send_as.or_else(|| own.into_iter().collect())?,
+        may_send_to.or_else(|| vec![AddressPattern::any()])?,
+    ))
 }
 
 fn name(text: &str) -> Result<String, Wrong> {

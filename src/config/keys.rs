@@ -37,7 +37,11 @@ const TABLES: &[Table] = &[
         written: "[[listener]]",
         keys: &["address", "tls", "auth", "plaintext_auth", "delivery", "bare_newline", "network"],
     },
-    Table { name: "listener.network", written: "[[listener.network]]", keys: &["from", "account"] },
+    Table {
+        name: "listener.network",
+        written: "[[listener.network]]",
+        keys: &["from", "account", "may_send_as", "may_send_to"],
+    },
     Table {
         name: "credential",
         written: "[[credential]]",

@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::config::BareNewline;
 use crate::config::account::{AccountNames, DELIVERIES};
+use crate::config::credential::permissions;
 use crate::config::model::{AuthPolicy, Listener, ListenerTls, Network};
 use crate::config::network::{IpNetwork, NetworkError};
 use crate::config::section::{Field, Section, Wrong};
@@ -180,12 +181,14 @@ fn network(
     });
     let from = section.required("from", from, "write from = [\"192.168.10.0/24\"]");
     let account = accounts.required(section);
+    let permissions = permissions(section, account.as_ref());
     let from = from?;
     if from.is_empty() {
         section.mistake("from", Wrong::new("is empty", "write from = [\"192.168.10.0/24\"]"));
         return None;
     }
-    Some(Network { from, account: account? })
+    let (may_send_as, may_send_to) = permissions?;
+    Some(Network { from, account: account?, may_send_as, may_send_to })
 }
 
 /// A network that is not too wide to be anybody's own.

@@ -150,6 +150,10 @@ pub struct Network {
     pub from: Vec<IpNetwork>,
     /// The account that they use.
     pub account: AccountName,
+    /// Reverse-paths that they may use. Default: the account's mailbox.
+    pub may_send_as: Vec<AddressPattern>,
+    /// Forward-paths that they may use. Default: all.
+    pub may_send_to: Vec<AddressPattern>,
 }
 
 /// `[[credential]]`: what a local client presents.

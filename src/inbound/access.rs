@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 
 use crate::base::{Secret, limits};
 use crate::config::{
-    Account, AccountName, Config, Credential, Delivery, PasswordHash, PasswordHashError,
+    Account, AccountName, Config, Credential, Delivery, Network, PasswordHash, PasswordHashError,
 };
 use crate::mail::AddressPattern;
 use crate::store::{Store, StoreError};
@@ -32,6 +32,8 @@ pub struct Client {
     pub may_send_to: Vec<AddressPattern>,
     /// The way of delivery, if its credential says one.
     pub delivery: Option<Delivery>,
+    /// Of the password that it presented.
+    hash: Option<PasswordHash>,
 }
 
 /// The credentials in force: those of the configuration and those of the store.
@@ -111,18 +113,20 @@ impl Access {
                 may_send_as,
                 may_send_to,
                 delivery: None,
+                hash: Some(hash.clone()),
             };
             entries.insert(name.to_lowercase(), Entry { hash, client });
         }
         for credential in &self.configured {
+            let hash = credential.password_hash.clone();
             let client = Client {
                 credential: Some(credential.name.clone()),
                 account: self.accounts[&credential.account].clone(),
                 may_send_as: credential.may_send_as.clone(),
                 may_send_to: credential.may_send_to.clone(),
                 delivery: credential.delivery,
+                hash: Some(hash.clone()),
             };
-            let hash = credential.password_hash.clone();
             entries.insert(credential.name.to_lowercase(), Entry { hash, client });
         }
         self.entries.store(Arc::new(entries));
@@ -153,15 +157,25 @@ impl Access {
         Some(entry.client.clone())
     }
 
-    /// The client that a network's account makes of everybody in it.
-    pub fn network_client(&self, account: &AccountName) -> Option<Client> {
+    /// The client that everybody in a network is.
+    pub fn network_client(&self, network: &Network) -> Option<Client> {
         Some(Client {
             credential: None,
-            account: self.accounts.get(account)?.clone(),
-            may_send_as: vec![AddressPattern::any()],
-            may_send_to: vec![AddressPattern::any()],
+            account: self.accounts.get(&network.account)?.clone(),
+            may_send_as: network.may_send_as.clone(),
+            may_send_to: network.may_send_to.clone(),
             delivery: None,
+            hash: None,
         })
+    }
+
+    /// The client as its credential is now; none if that was removed or has another password by now.
+    /// A network's client stays what it is.
+    pub fn renew(&self, client: &Client) -> Option<Client> {
+        let Some(name) = &client.credential else { return Some(client.clone()) };
+        let entries = self.entries.load();
+        let entry = entries.get(&name.to_lowercase())?;
+        (client.hash.as_ref() == Some(&entry.hash)).then(|| entry.client.clone())
     }
 
     fn remembers(&self, name: &str, hash: &PasswordHash, password: &Secret) -> bool {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -27,6 +27,8 @@ pub struct Inbound {
     pub hostname: String,
     /// Octets of the largest message.
     pub max_message_octets: u64,
+    /// Sessions of all listeners together.
+    pub max_sessions: usize,
     /// Who may send.
     pub access: Arc<Access>,
     /// Where messages go.
@@ -65,7 +67,7 @@ impl Inbound {
     /// Accepts on every socket until told to stop, then lets sessions end what they are at.
     pub async fn run(self: Arc<Self>, listening: Vec<Listening>, stop: CancellationToken) {
         let sessions = TaskTracker::new();
-        let room = Arc::new(Semaphore::new(limits::SESSIONS));
+        let room = Arc::new(Semaphore::new(self.max_sessions));
         for listening in listening {
             let (inbound, room) = (self.clone(), room.clone());
             let (tracker, stop) = (sessions.clone(), stop.clone());
@@ -88,6 +90,7 @@ impl Inbound {
         tracker: TaskTracker,
         stop: CancellationToken,
     ) {
+        let farewells = Arc::new(Semaphore::new(limits::FAREWELLS));
         loop {
             let (stream, peer) = match listening.socket.accept().await {
                 Ok(accepted) => accepted,
@@ -100,7 +103,12 @@ impl Inbound {
             };
             let Ok(permit) = room.clone().try_acquire_owned() else {
                 tracing::warn!(event = "session_refused", %peer, "as many sessions as allowed");
-                tracker.spawn(turn_away(stream));
+                // A few words for those who can read them; whoever comes on top of that just goes.
+                if let Ok(permit) = farewells.clone().try_acquire_owned()
+                    && listening.listener.tls != ListenerTls::Implicit
+                {
+                    tracker.spawn(turn_away(stream, permit));
+                }
                 continue;
             };
             let (inbound, listening) = (self.clone(), listening.clone());
@@ -116,7 +124,7 @@ impl Inbound {
 /// After a failed accept: long enough not to spin, short enough not to be felt.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-async fn turn_away(stream: TcpStream) {
+async fn turn_away(stream: TcpStream, _permit: OwnedSemaphorePermit) {
     let mut wire = Wire::new(stream);
     let _ = wire.write(b"421 4.3.2 too many sessions, try again later\r\n", limits::CLOSE).await;
     wire.close().await;

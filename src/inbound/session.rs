@@ -79,8 +79,7 @@ impl Session {
     fn new(wire: Wire, peer: SocketAddr, inbound: Arc<Inbound>, listening: Arc<Listening>) -> Self {
         let listener = &listening.listener;
         let network = listener.network_of(peer.ip());
-        let network_client =
-            network.and_then(|network| inbound.access.network_client(&network.account));
+        let network_client = network.and_then(|network| inbound.access.network_client(network));
         let max_message_octets = max_octets(&inbound, network_client.as_ref());
         let settings = ServerSettings {
             hostname: inbound.hostname.clone(),
@@ -200,7 +199,7 @@ impl Session {
                     None => {
                         tracing::warn!(
                             event = "login_refused", session_id = %self.id, peer = %self.peer,
-                            credential = %Printable::text(&name),
+                            credential = Printable::text(&name).to_string(),
                         );
                         let text = "user name or password is wrong";
                         Reply::new(535, EnhancedCode::new(5, 7, 8), text)
@@ -248,6 +247,11 @@ impl Session {
         let Some(client) = &self.client else {
             return Reply::new(530, EnhancedCode::new(5, 7, 0), "authentication is required");
         };
+        // A session may outlive the credential that opened it.
+        let Some(client) = self.inbound.access.renew(client) else {
+            let text = "your credential is no longer valid";
+            return Reply::new(421, EnhancedCode::new(4, 7, 0), text);
+        };
         let account = &client.account;
         // The null reverse-path names nobody: it is allowed to everybody (RFC 5321 §4.5.5).
         if let Some(mailbox) = reverse_path.mailbox() {
@@ -263,7 +267,7 @@ impl Session {
             }
         }
         self.transaction = Some(Transaction {
-            client: client.clone(),
+            client,
             reverse_path,
             parameters,
             forward_paths: Vec::new(),
@@ -358,13 +362,16 @@ impl Session {
             event = if reply.is_positive() { "message_accepted" } else { "message_refused" },
             queue_id = %id, session_id = %self.id, account = %client.account.name,
             credential = client.credential, reverse_path = reverse, recipients, size_bytes,
-            reply = %reply, verdict_ms = started.elapsed().as_millis() as u64,
+            reply = reply.to_string(), verdict_ms = started.elapsed().as_millis() as u64,
         );
         reply
     }
 
     fn not_kept(&self, error: &StoreError) -> Reply {
-        tracing::error!(event = "message_not_kept", session_id = %self.id, %error);
+        tracing::error!(
+            event = "message_not_kept", session_id = %self.id, peer = %self.peer, %error,
+            "the client was told to come again"
+        );
         verdict::reply_to_fault(error)
     }
 
@@ -373,7 +380,7 @@ impl Session {
         tracing::info!(
             event = "session_end", session_id = %self.id, peer = %self.peer,
             listener = %self.listening.listener.address,
-            helo = %Printable::text(&self.helo), tls = self.wire.tls_version(),
+            helo = Printable::text(&self.helo).to_string(), tls = self.wire.tls_version(),
             repaired_newlines = self.core.repaired_newlines(),
             credential = client.and_then(|client| client.credential.as_deref()),
             accepted = self.accepted, refused = self.refused, ending,

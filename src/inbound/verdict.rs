@@ -4,7 +4,7 @@
 //! upstream said, or a plain sentence; never a path, an account's trouble or a secret.
 
 use crate::base::QueueId;
-use crate::mail::{EnhancedCode, Status};
+use crate::mail::{EnhancedCode, Phase, Status};
 use crate::queue::Verdict;
 use crate::smtp::Reply;
 use crate::store::StoreError;
@@ -18,7 +18,7 @@ pub(crate) fn reply_to(verdict: &Verdict, id: QueueId) -> Reply {
             Reply::new(250, EnhancedCode::new(2, 0, 0), &text)
         }
         Verdict::Refused(status) => upstreams_words(status, 554, EnhancedCode::new(5, 0, 0)),
-        Verdict::NotNow(status) if status.code.is_some_and(|code| code / 100 == 4) => {
+        Verdict::NotNow(status) if is_about_the_message(status) => {
             upstreams_words(status, 451, EnhancedCode::new(4, 0, 0))
         }
         Verdict::NotNow(_) => {
@@ -40,19 +40,37 @@ pub(crate) fn reply_to_fault(error: &StoreError) -> Reply {
     }
 }
 
+/// True if upstream said "not now" to the message itself, and not to this relay's login.
+fn is_about_the_message(status: &Status) -> bool {
+    let is_transient = status.code.is_some_and(|code| code / 100 == 4);
+    is_transient && matches!(status.phase, Phase::Mail | Phase::Rcpt | Phase::Data | Phase::Final)
+}
+
 /// Upstream's own code, enhanced code and text, where they fit the verdict.
 fn upstreams_words(status: &Status, code: u16, enhanced: EnhancedCode) -> Reply {
     let fits = |candidate: &u16| candidate / 100 == code / 100;
     let code = status.code.filter(fits).unwrap_or(code);
     let fits = |candidate: &EnhancedCode| u16::from(candidate.class()) == code / 100;
     let enhanced = status.enhanced.filter(fits).unwrap_or(enhanced);
-    Reply::new(code, enhanced, &status.text)
+    Reply::new(code, enhanced, &one_line(&status.text))
 }
+
+/// What an old device can read: ASCII, and short enough for the line of RFC 5321 §4.5.3.1.5.
+fn one_line(text: &str) -> String {
+    let mut line: String =
+        text.chars().map(|c| if c.is_ascii() { c } else { '?' }).take(TEXT_OCTETS + 1).collect();
+    if line.len() > TEXT_OCTETS {
+        line.replace_range(TEXT_OCTETS - 3.., "...");
+    }
+    line
+}
+
+/// Octets of a reply's text that leave room for both codes within 512.
+const TEXT_OCTETS: usize = 480;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mail::Phase;
 
     #[test]
     fn upstreams_own_words_reach_the_client() {
@@ -75,5 +93,9 @@ mod tests {
         }
         let secret = Verdict::NotNow(Status::event(Phase::Token, "client secret expired"));
         assert!(!reply_to(&secret, id).to_string().contains("secret"));
+        let login = Status { phase: Phase::Auth, ..status(454, "4.7.0", "login trouble") };
+        assert!(!reply_to(&Verdict::NotNow(login), id).to_string().contains("login"));
+        let long = reply_to(&Verdict::Refused(status(550, "5.7.1", &"ä".repeat(9_000))), id);
+        assert!(long.to_string().len() < 510 && long.to_string().ends_with("?..."), "{long}");
     }
 }

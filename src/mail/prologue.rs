@@ -67,7 +67,8 @@ impl Prologue {
     /// Composes the `Received` line and, where `scan` misses them, Date and Message-ID.
     pub fn compose(received: &ReceivedLine<'_>, scan: &HeaderScan) -> Self {
         let mut text = String::with_capacity(256);
-        let helo = match is_host_name(&received.from.helo) {
+        let is_name = received.from.helo.is_ascii() && is_host_name(&received.from.helo);
+        let helo = match is_name {
             true => received.from.helo.as_str(),
             // RFC 5321 §4.4 wants a domain here; what is none stays in the log only.
             false => "unknown",

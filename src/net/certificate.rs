@@ -38,6 +38,8 @@ struct Files {
 struct Current {
     config: Arc<ServerConfig>,
     stamps: Stamps,
+    /// The files as they were when they could not be read.
+    refused: Option<Stamps>,
     looked_at: Instant,
 }
 
@@ -50,7 +52,8 @@ impl Certificates {
         // Stamps first: a change during the reading is then seen the next time.
         let stamps = files.stamps();
         let config = files.read()?;
-        let current = Mutex::new(Current { config, stamps, looked_at: Instant::now() });
+        let current =
+            Mutex::new(Current { config, stamps, refused: None, looked_at: Instant::now() });
         Ok(Self { files, current })
     }
 
@@ -75,14 +78,18 @@ impl Certificates {
             current.looked_at = Instant::now();
             let stamps = self.files.stamps();
             if stamps != current.stamps {
-                current.stamps = stamps;
                 match self.files.read() {
                     Ok(config) => {
+                        current.stamps = stamps;
+                        current.refused = None;
                         let path = self.files.certificate.display();
                         tracing::info!(event = "certificate_reloaded", %path);
                         current.config = config;
                     }
+                    // Tried again until it can be read; said once for each change.
+                    Err(_) if current.refused == Some(stamps) => {}
                     Err(error) => {
+                        current.refused = Some(stamps);
                         tracing::warn!(event = "certificate_not_reloaded", %error, "the last good certificate stays in use");
                     }
                 }
@@ -175,8 +182,11 @@ fn self_signed_pair(names: Vec<String>) -> Result<(String, String), rcgen::Error
 /// Writes through a temporary name, so that a half-written file is never read.
 fn write_new(path: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension("new");
-    let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
+    match fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&temporary, path)

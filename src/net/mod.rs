@@ -13,5 +13,5 @@ pub use certificate::{CertificateError, Certificates};
 pub use dial::{DialError, dial};
 pub use http::{HttpAnswer, HttpClient, HttpFault, HttpPatience, HttpSetupError};
 pub use trust::TlsSetupError;
-pub(crate) use trust::client_config;
+pub(crate) use trust::{client_config, pinned_config};
 pub use wire::{Arrival, Wire};

@@ -92,16 +92,13 @@ impl Wire {
         }
     }
 
-    /// Writes everything, or fails once the peer has taken nothing for `patience`.
-    pub async fn write(&mut self, mut bytes: &[u8], patience: Duration) -> io::Result<()> {
-        while !bytes.is_empty() {
-            let written = timeout(patience, self.stream.write(bytes)).await??;
-            if written == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
-            }
-            bytes = &bytes[written..];
-        }
-        timeout(patience, self.stream.flush()).await?
+    /// Writes everything, or fails if the peer has not taken it all within `patience`.
+    pub async fn write(&mut self, bytes: &[u8], patience: Duration) -> io::Result<()> {
+        let write = async {
+            self.stream.write_all(bytes).await?;
+            self.stream.flush().await
+        };
+        timeout(patience, write).await?
     }
 
     /// What has arrived already, if anything has. Never waits.

@@ -73,6 +73,24 @@ pub enum Refusal {
     },
 }
 
+impl Refusal {
+    /// The same without any piece of these secrets, should the endpoint have repeated them.
+    pub fn without(self, secrets: &[Secret]) -> Self {
+        let clean = |text: String| secrets.iter().fold(text, |text, secret| secret.redact(&text));
+        match self {
+            Self::Definitive { error, description } => {
+                Self::Definitive { error: clean(error), description: clean(description) }
+            }
+            Self::Misconfigured { error, description } => {
+                Self::Misconfigured { error: clean(error), description: clean(description) }
+            }
+            Self::NotNow { reason, retry_after, rotated } => {
+                Self::NotNow { reason: clean(reason), retry_after, rotated }
+            }
+        }
+    }
+}
+
 /// Sorts an answer: its status, its Retry-After field (in seconds) and its body.
 pub fn read_answer(
     status: u16,

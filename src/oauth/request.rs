@@ -28,6 +28,15 @@ impl HttpRequest {
         self.0
     }
 
+    /// What in the form is secret: answers are searched for it.
+    pub fn secrets(&self) -> Vec<Secret> {
+        const NAMES: [&str; 4] = ["client_secret", "code", "code_verifier", "refresh_token"];
+        url::form_urlencoded::parse(self.0.body())
+            .filter(|(name, _)| NAMES.contains(&name.as_ref()))
+            .map(|(_, value)| Secret::new(value))
+            .collect()
+    }
+
     /// The form that is sent. Holds secrets.
     pub fn body(&self) -> &[u8] {
         self.0.body()

@@ -149,20 +149,26 @@ impl Upstream {
         self.pool.cool(all).await;
     }
 
-    /// Tries to deliver the message.
-    pub async fn attempt(&self, seat: &Seat, message: &Message, progress: &Progress) -> Attempted {
+    /// Tries to deliver the message, and gives the seat back.
+    pub async fn attempt(&self, seat: Seat, message: &Message, progress: &Progress) -> Attempted {
         let token = match self.tokens.token(&self.account.name).await {
             Ok(token) => token,
             Err(trouble) => return hindered_by(trouble),
         };
         if let Some(session) = seat.warm_session(token.generation).await {
-            let attempted = self.transact(seat, session, message, progress).await;
+            let (attempted, session) = self.transact(session, message, progress).await;
             if !is_stale_session(&attempted) {
+                seat.give_back(session);
                 return attempted;
             }
+            session.quit().await;
         }
         match self.open(token).await {
-            Ok(session) => self.transact(seat, session, message, progress).await,
+            Ok(session) => {
+                let (attempted, session) = self.transact(session, message, progress).await;
+                seat.give_back(session);
+                attempted
+            }
             Err(hindered) => hindered,
         }
     }
@@ -188,54 +194,58 @@ impl Upstream {
                 Err(fault) => fault,
             };
             let (reply, challenge) = match fault {
-                AuthenticationFault::Broken(outcome) => return Err(hindered(outcome)),
+                AuthenticationFault::Broken(mut outcome) => {
+                    outcome.status.text = token.secret.redact(&outcome.status.text);
+                    return Err(hindered(outcome));
+                }
                 AuthenticationFault::Refused { reply, challenge } => (reply, challenge),
             };
-            tokio::spawn(session.quit());
-            let class = classify(Phase::Auth, &reply);
+            // It ends before the next one begins: there is one seat for both.
+            session.quit().await;
+            let mut status = reply.to_status(Phase::Auth);
+            if let Some(challenge) = challenge {
+                status.text = format!("{} {challenge}", status.text);
+            }
+            status.text = token.secret.redact(&status.text);
+            let refusal = hindered(Outcome::new(classify(Phase::Auth, &reply), status));
             if !is_about_the_token(&reply) || is_renewed {
-                let mut status = reply.to_status(Phase::Auth);
-                if let Some(challenge) = challenge {
-                    status.text = format!("{} {challenge}", status.text);
-                }
-                return Err(hindered(Outcome::new(class, status)));
+                return Err(refusal);
             }
             is_renewed = true;
-            let renewed = self.tokens.refused(&self.account.name, token.generation).await;
-            token = renewed.map_err(|trouble| match trouble {
+            token = match self.tokens.refused(&self.account.name, token.generation).await {
+                Ok(token) => token,
                 // What upstream said is the better diagnosis when no other token can be had.
-                TokenTrouble::PersonNeeded { .. } | TokenTrouble::Misconfigured { .. } => {
-                    hindered(Outcome::new(Class::Suspend, reply.to_status(Phase::Auth)))
+                Err(TokenTrouble::PersonNeeded { .. } | TokenTrouble::Misconfigured { .. }) => {
+                    return Err(refusal);
                 }
-                not_now @ TokenTrouble::NotNow { .. } => hindered_by(not_now),
-            })?;
+                Err(not_now @ TokenTrouble::NotNow { .. }) => return Err(hindered_by(not_now)),
+            };
         }
     }
 
     async fn transact(
         &self,
-        seat: &Seat,
         mut session: UpstreamSession,
         message: &Message,
         progress: &Progress,
-    ) -> Attempted {
+    ) -> (Attempted, UpstreamSession) {
         progress.has_begun.store(true, Ordering::Release);
         let (prologue, body) = message.open();
         let transaction = Transaction { envelope: message.envelope.clone(), size: message.size };
-        match session.transact(transaction, &prologue, body).await {
+        let attempted = match session.transact(transaction, &prologue, body).await {
             Ok(report) => {
                 let mut outcomes = outcomes_of(report);
+                debug_assert_eq!(outcomes.len(), message.envelope.forward_paths.len());
                 if let Some(token) = &session.token {
                     for outcome in &mut outcomes {
                         outcome.status.text = token.secret.redact(&outcome.status.text);
                     }
                 }
-                debug_assert_eq!(outcomes.len(), message.envelope.forward_paths.len());
-                seat.keep(session);
                 Attempted::Tried(outcomes)
             }
             Err(outcome) => hindered(outcome),
-        }
+        };
+        (attempted, session)
     }
 }
 
@@ -245,14 +255,18 @@ fn is_about_the_token(reply: &Reply) -> bool {
     reply.code() == 535 && reply.enhanced() != Some(EnhancedCode::new(5, 7, 139))
 }
 
-/// True if a warm session turned out to be dead before upstream can have heard of the message.
+/// True if a warm session turned out to be dead, or no longer logged in, before upstream can have
+/// taken anything of the message.
 fn is_stale_session(attempted: &Attempted) -> bool {
     match attempted {
         Attempted::Hindered { .. } => true,
-        Attempted::Tried(outcomes) => outcomes.iter().all(|outcome| {
-            outcome.class == Class::Defer
-                && outcome.status.phase == Phase::Mail
-                && outcome.status.code.is_none_or(|code| code == 421)
+        Attempted::Tried(outcomes) => outcomes.iter().all(|Outcome { class, status }| {
+            status.phase == Phase::Mail
+                && match class {
+                    Class::Defer => status.code.is_none_or(|code| code == 421),
+                    Class::Suspend => true,
+                    Class::Delivered | Class::Hold | Class::Fail | Class::Uncertain => false,
+                }
         }),
     }
 }

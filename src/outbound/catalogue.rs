@@ -43,7 +43,7 @@ const ROWS: &[Row] = &[
     row(&[550], "5.7.1", "Daily SMTP relay limit exceeded", Class::Hold),
     row(&[550], "5.7.1", "quota exceeded", Class::Hold),
     // The account needs a person.
-    row(&[530], "", "", Class::Suspend),
+    row(&[530, 534, 535, 538], "", "", Class::Suspend),
     row(&[], "5.7.139", "", Class::Suspend),
     row(&[550], "5.7.30", "", Class::Suspend),
     row(&[550], "5.1.8", "", Class::Suspend),

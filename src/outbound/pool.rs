@@ -2,7 +2,8 @@
 //!
 //! Owns the seats, one for each session that the provider allows, handed out in the order in which
 //! they were asked for. Whoever holds a seat may have one session; a session that is returned in
-//! good order waits for the next holder. There are never more sessions than seats.
+//! good order waits for the next holder. Invariant: there are never more sessions than seats, and a
+//! session that is saying good-bye still counts.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -36,20 +37,24 @@ impl Pool {
         Seat { pool: self.clone(), _permit: permit }
     }
 
-    /// Says QUIT to sessions that have been idle for too long, or to all of them.
-    pub(crate) async fn cool(&self, all: bool) {
+    /// Says QUIT to sessions that have been idle for too long, or to all of them. A session that is
+    /// ending still takes its seat; where none is free it is left for the next time.
+    pub(crate) async fn cool(self: &Arc<Self>, all: bool) {
         let now = Instant::now();
-        let cold: Vec<_> = {
+        let mut ending = Vec::new();
+        while let Ok(permit) = self.seats.clone().try_acquire_owned() {
             let mut warm = self.lock();
             let is_cold = |session: &UpstreamSession| {
                 all || now.duration_since(session.last_used) >= limits::CLIENT_KEEP_WARM
             };
-            let (cold, kept) = warm.drain(..).partition(is_cold);
-            *warm = kept;
-            cold
-        };
-        for session in cold {
-            session.quit().await;
+            let Some(at) = warm.iter().position(is_cold) else { break };
+            let session = warm.remove(at);
+            drop(warm);
+            let seat = Seat { pool: self.clone(), _permit: permit };
+            ending.push(tokio::spawn(seat.end(session)));
+        }
+        for session in ending {
+            let _ = session.await;
         }
     }
 
@@ -60,7 +65,7 @@ impl Pool {
 
 impl Seat {
     /// The session that was used last, if there is one that still looks alive and that
-    /// authenticated with the token of this generation.
+    /// authenticated with the token of this generation. Others are ended first.
     pub(crate) async fn warm_session(&self, generation: u64) -> Option<UpstreamSession> {
         loop {
             let mut session = self.pool.lock().pop()?;
@@ -69,15 +74,20 @@ impl Seat {
             if is_current && session.is_usable().await {
                 return Some(session);
             }
-            tokio::spawn(session.quit());
+            session.quit().await;
         }
     }
 
-    /// Keeps a session for the next holder of a seat.
-    pub(crate) fn keep(&self, session: UpstreamSession) {
+    /// Gives the seat back, and keeps the session for the next holder if it is in good order.
+    pub(crate) fn give_back(self, session: UpstreamSession) {
         match session.is_idle() {
             true => self.pool.lock().push(session),
-            false => drop(tokio::spawn(session.quit())),
+            // Nobody has to wait for the good-bye but whoever wants this seat.
+            false => drop(tokio::spawn(self.end(session))),
         }
+    }
+
+    async fn end(self, session: UpstreamSession) {
+        session.quit().await;
     }
 }

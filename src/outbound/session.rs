@@ -4,9 +4,10 @@
 //! with a verified name.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustls_pki_types::ServerName;
+use tokio::time::timeout;
 
 use crate::base::{Secret, limits};
 use crate::config::{SmtpEndpoint, UpstreamTls};
@@ -149,18 +150,21 @@ impl UpstreamSession {
         !self.is_over && self.core.is_idle()
     }
 
-    /// Says QUIT and closes.
+    /// Says QUIT and closes, within [`limits::CLOSE`].
     pub(crate) async fn quit(mut self) {
-        if !self.is_over {
-            self.core.quit(Instant::now());
-            while !self.is_over {
-                let step = self.core.next(Instant::now());
-                if self.obey(step).await.is_err() {
-                    break;
+        let farewell = async {
+            if !self.is_over {
+                self.core.quit(Instant::now());
+                while !self.is_over {
+                    let step = self.core.next(Instant::now());
+                    if self.obey(step).await.is_err() {
+                        break;
+                    }
                 }
             }
-        }
-        self.wire.close().await;
+            self.wire.close().await;
+        };
+        let _ = timeout(limits::CLOSE, farewell).await;
     }
 
     async fn next_event(&mut self) -> Result<ClientEvent, Outcome> {
@@ -183,7 +187,7 @@ impl UpstreamSession {
             Step::Write(bytes) => {
                 if self.wire.write(&bytes, limits::CLIENT_BODY).await.is_err() {
                     // The last words of a peer that stopped listening are the diagnosis.
-                    let soon = Instant::now() + LAST_WORDS;
+                    let soon = Instant::now() + limits::LAST_WORDS;
                     let arrival = self.wire.arrival(Some(soon)).await;
                     if arrival == Arrival::Bytes {
                         self.feed(arrival);
@@ -219,9 +223,6 @@ impl UpstreamSession {
         }
     }
 }
-
-/// Wait for the reply of a peer that no longer takes our bytes.
-const LAST_WORDS: Duration = Duration::from_secs(5);
 
 async fn start_tls(wire: &mut Wire, endpoint: &Endpoint) -> Result<(), Outcome> {
     let handshake = wire.connect_tls(endpoint.tls.clone(), endpoint.server_name.clone());

@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -30,6 +31,8 @@ pub(crate) struct Lane {
     state: Mutex<State>,
     /// Something became due, or the lane need not rest any longer.
     wake: Notify,
+    /// The relay is to stop: nobody waits for a verdict any longer.
+    hurry: CancellationToken,
 }
 
 #[derive(Default)]
@@ -43,6 +46,17 @@ struct State {
     failures: u32,
     /// The account needs a person.
     is_suspended: bool,
+    /// The suspension is on its way into the store.
+    is_suspending: bool,
+    /// Messages whose outcome could not be recorded yet. While there is one the lane rests, so that
+    /// no more messages go out than a crash would send twice.
+    unrecorded: usize,
+}
+
+impl State {
+    fn rests(&self) -> bool {
+        self.unrecorded > 0 || self.rests_until.is_some_and(|until| until > Instant::now())
+    }
 }
 
 impl Lane {
@@ -53,9 +67,10 @@ impl Lane {
         confirm_within: Duration,
         schedule: Schedule,
         tasks: TaskTracker,
+        hurry: CancellationToken,
     ) -> Self {
         let (upstream, state, wake) = (Arc::new(upstream), Mutex::default(), Notify::new());
-        Self { upstream, store, clock, confirm_within, schedule, tasks, state, wake }
+        Self { upstream, store, clock, confirm_within, schedule, tasks, state, wake, hurry }
     }
 
     fn account(&self) -> &str {
@@ -77,16 +92,13 @@ impl Lane {
         submission: Submission,
     ) -> Result<Verdict, StoreError> {
         let deadline = Instant::now() + self.confirm_within;
-        if self.rests() {
-            return self.enqueue(submission).await;
-        }
-        let Ok(seat) = timeout_at(deadline, self.upstream.seat()).await else {
+        let Some(seat) = self.seat_in_time(deadline).await else {
             return self.enqueue(submission).await;
         };
-        let message = fresh_message(&submission);
-        let mut attempt = self.start(seat, message, Arc::default());
-        let Ok(attempted) = timeout_at(deadline, &mut attempt).await else {
-            return self.commit_in_flight(submission, attempt).await;
+        let progress = Arc::<Progress>::default();
+        let mut attempt = self.start(seat, fresh_message(&submission), progress.clone());
+        let Some(attempted) = self.in_time(deadline, &mut attempt).await else {
+            return self.commit_in_flight(submission, attempt, &progress).await;
         };
         let attempted = attempted.unwrap_or_else(|_| gone_wrong(&submission));
         log_attempt(submission.id, self.account(), 1, &attempted);
@@ -100,8 +112,11 @@ impl Lane {
         if is_settled || matches!(verdict, Verdict::Refused(_)) {
             return Ok(verdict);
         }
+        // What waits for a quota or for a person has not used an attempt up.
+        let is_charged = |outcome: &Outcome| !matches!(outcome.class, Class::Hold | Class::Suspend);
+        let attempts = u32::from(outcomes.iter().any(is_charged));
         let next_attempt_at = self.clock.now() + self.schedule.retry(1, random_spread());
-        self.commit(submission, outcomes, 1, next_attempt_at).await?;
+        self.commit(submission, outcomes, attempts, next_attempt_at).await?;
         self.wake.notify_one();
         Ok(verdict)
     }
@@ -113,20 +128,17 @@ impl Lane {
     ) -> Result<Verdict, StoreError> {
         let deadline = Instant::now() + self.confirm_within;
         let not_now = |text: &str| Ok(Verdict::NotNow(Status::event(Phase::Local, text)));
-        if self.rests() {
-            return not_now("upstream cannot be reached at the moment");
-        }
-        let Ok(seat) = timeout_at(deadline, self.upstream.seat()).await else {
-            return not_now("all upstream sessions are busy");
+        let Some(seat) = self.seat_in_time(deadline).await else {
+            return not_now("upstream cannot be reached at the moment, or its sessions are busy");
         };
         let progress = Arc::<Progress>::default();
         let mut attempt = self.start(seat, fresh_message(&submission), progress.clone());
-        let attempted = match timeout_at(deadline, &mut attempt).await {
-            Ok(attempted) => attempted,
+        let attempted = match self.in_time(deadline, &mut attempt).await {
+            Some(attempted) => attempted,
             // Once upstream knows of the message only its answer counts: an answer of ours could
             // make the client send a second copy.
-            Err(_) if progress.has_begun() => attempt.await,
-            Err(_) => {
+            None if progress.has_begun() => attempt.await,
+            None => {
                 attempt.abort();
                 return not_now("upstream did not answer in time");
             }
@@ -136,12 +148,28 @@ impl Lane {
         self.take_notice(&attempted).await;
         Ok(match attempted {
             Attempted::Hindered { outcome, .. } => Verdict::NotNow(outcome.status),
-            Attempted::Tried(outcomes) => match verdict_of(&outcomes) {
-                // Nobody here remembers the recipients that are left: the client does.
-                Verdict::Queued => Verdict::NotNow(first_unsettled(outcomes)),
-                verdict => verdict,
-            },
+            Attempted::Tried(outcomes) => direct_verdict(&submission, &outcomes),
         })
+    }
+
+    /// A seat, unless the lane rests or none is free in time.
+    async fn seat_in_time(&self, deadline: Instant) -> Option<Seat> {
+        if self.lock().rests() {
+            return None;
+        }
+        let seat = self.in_time(deadline, self.upstream.seat()).await?;
+        // Whoever had the seat before may have found out that there is no use in trying.
+        (!self.lock().rests()).then_some(seat)
+    }
+
+    /// The result if it comes before the deadline and before the relay is told to stop.
+    async fn in_time<T>(&self, deadline: Instant, result: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            result = result => Some(result),
+            () = self.hurry.cancelled() => None,
+            () = sleep_until(deadline) => None,
+        }
     }
 
     /// The verdict is not there in time, but the attempt goes on: the message is committed as being
@@ -149,15 +177,14 @@ impl Lane {
     async fn commit_in_flight(
         self: &Arc<Self>,
         submission: Submission,
-        attempt: tokio::task::JoinHandle<Attempted>,
+        attempt: JoinHandle<Attempted>,
+        progress: &Progress,
     ) -> Result<Verdict, StoreError> {
         let (id, received_at) = (submission.id, submission.received_at);
         let count = submission.envelope.forward_paths.len();
         self.lock().in_flight.insert(id);
-        let committed = self.commit(submission, Vec::new(), 0, self.clock.now()).await;
-        if let Err(error) = committed {
-            self.lock().in_flight.remove(&id);
-            return Err(error);
+        if let Err(error) = self.commit(submission, Vec::new(), 0, self.clock.now()).await {
+            return self.end_uncommitted(id, count, attempt, progress, error).await;
         }
         let lane = self.clone();
         self.tasks.spawn(async move {
@@ -169,15 +196,47 @@ impl Lane {
         Ok(Verdict::Queued)
     }
 
+    /// The commit has failed while an attempt is under way. If upstream knows of the message, its
+    /// verdict is the only one that nobody has to take back.
+    async fn end_uncommitted(
+        &self,
+        id: QueueId,
+        count: usize,
+        attempt: JoinHandle<Attempted>,
+        progress: &Progress,
+        error: StoreError,
+    ) -> Result<Verdict, StoreError> {
+        let verdict = match progress.has_begun() {
+            false => {
+                attempt.abort();
+                Err(error)
+            }
+            true => {
+                let attempted = attempt.await.unwrap_or_else(|_| bug(count));
+                log_attempt(id, self.account(), 1, &attempted);
+                self.take_notice(&attempted).await;
+                match attempted {
+                    Attempted::Hindered { .. } => Err(error),
+                    Attempted::Tried(outcomes) => match verdict_of(&outcomes) {
+                        Verdict::Queued => Err(error),
+                        verdict => Ok(verdict),
+                    },
+                }
+            }
+        };
+        self.lock().in_flight.remove(&id);
+        verdict
+    }
+
     fn start(
         self: &Arc<Self>,
         seat: Seat,
         message: Message,
         progress: Arc<Progress>,
-    ) -> tokio::task::JoinHandle<Attempted> {
+    ) -> JoinHandle<Attempted> {
         let upstream = self.upstream.clone();
         // A task of its own: it must not end because a client went away.
-        self.tasks.spawn(async move { upstream.attempt(&seat, &message, &progress).await })
+        self.tasks.spawn(async move { upstream.attempt(seat, &message, &progress).await })
     }
 
     async fn commit(
@@ -240,17 +299,20 @@ impl Lane {
     }
 
     /// Reads the suspension again; a suspension that somebody lifted ends the rest.
+    ///
+    /// A suspension that was there before the start does not make the lane rest: somebody may have
+    /// mended the cause and started the relay to see.
     pub(crate) async fn look_again(&self) -> Result<(), StoreError> {
         let is_suspended = self.store.suspension(self.account()).await?.is_some();
         let mut state = self.lock();
-        if state.is_suspended && !is_suspended {
-            state.rests_until = None;
-            state.failures = 0;
-            tracing::info!(event = "account_resumed", account = self.account());
-        } else if is_suspended && !state.is_suspended {
-            state.rests_until = Some(Instant::now() + self.schedule.probe);
+        if !state.is_suspending {
+            if state.is_suspended && !is_suspended {
+                state.rests_until = None;
+                state.failures = 0;
+                tracing::info!(event = "account_resumed", account = self.account());
+            }
+            state.is_suspended = is_suspended;
         }
-        state.is_suspended = is_suspended;
         drop(state);
         self.wake.notify_one();
         Ok(())
@@ -261,11 +323,11 @@ impl Lane {
         loop {
             self.wait_until_due().await;
             let seat = self.upstream.seat().await;
+            let mut state = self.lock();
             // While waiting for the seat the lane may have been told to rest.
-            if self.rests() {
+            if state.rests() {
                 continue;
             }
-            let mut state = self.lock();
             if let Some(message) = state.window.pop_front() {
                 state.in_flight.insert(message.id);
                 return (message, seat);
@@ -281,10 +343,14 @@ impl Lane {
                 let mut state = self.lock();
                 let now = Instant::now();
                 state.rests_until.take_if(|until| *until <= now);
-                if state.rests_until.is_none() && !state.window.is_empty() {
+                if !state.rests() && !state.window.is_empty() {
                     return;
                 }
-                state.rests_until
+                match state.unrecorded {
+                    0 => state.rests_until,
+                    // Whoever records it wakes the lane.
+                    _ => Some(now + limits::LANE_IDLE),
+                }
             };
             if let Some(until) = rests_until {
                 tokio::select! {
@@ -319,14 +385,9 @@ impl Lane {
             window.extend(due.into_iter().filter(|message| !in_flight.contains(&message.id)));
             return Ok(None);
         }
-        let next = self.store.next_due_at(self.account()).await?;
-        let nothing_for = match next {
-            // Due but in flight: whoever settles it wakes the lane.
-            Some(at) if at <= now => limits::LANE_IDLE,
-            Some(at) => at.since(now).min(limits::LANE_IDLE),
-            None => limits::LANE_IDLE,
-        };
-        Ok(Some(nothing_for))
+        // What is due now is in flight: whoever settles it wakes the lane.
+        let next = self.store.next_due_at(self.account(), now).await?;
+        Ok(Some(next.map_or(limits::LANE_IDLE, |at| at.since(now).min(limits::LANE_IDLE))))
     }
 
     async fn deliver(self: Arc<Self>, queued: QueuedMessage, seat: Seat) {
@@ -345,7 +406,8 @@ impl Lane {
     }
 
     /// Records the result of an attempt at a stored message. A result that cannot be recorded is
-    /// tried again until it can: until then the message stays in flight and is not sent twice.
+    /// tried again until it can: until then the message stays in flight, is not sent twice, and the
+    /// lane rests.
     async fn settle(
         &self,
         id: QueueId,
@@ -357,84 +419,133 @@ impl Lane {
         self.take_notice(&attempted).await;
         if let Attempted::Tried(outcomes) = attempted {
             let pairs: Vec<_> = indices.iter().copied().zip(outcomes).collect();
-            let wait = self.schedule.retry(attempts + 1, random_spread());
-            let mut failures = 0;
-            loop {
-                let next_attempt_at = Some(self.clock.now() + wait);
-                match self.store.settle(id, pairs.clone(), next_attempt_at).await {
-                    Ok(settled) => {
-                        let queued_ms = self.clock.now().since(received_at).as_millis();
-                        tracing::info!(
-                            event = "message_settled", queue_id = %id, account = self.account(),
-                            delivered = settled.delivered, failed = settled.failed,
-                            remaining = settled.remaining, queued_ms,
-                        );
-                        break;
-                    }
-                    // Somebody removed it, or it was set aside because it is damaged: it is no
-                    // longer in this lane's hands.
-                    Err(StoreError::NoSuchMessage { .. }) => {
-                        tracing::warn!(event = "message_gone", queue_id = %id, account = self.account());
-                        break;
-                    }
-                    Err(error) => {
-                        failures += 1;
-                        tracing::error!(event = "outcome_not_recorded", queue_id = %id, %error);
-                        sleep(self.schedule.rest(failures, random_spread())).await;
-                    }
-                }
+            if !self.record(id, received_at, &pairs, attempts).await {
+                return;
             }
         }
         self.lock().in_flight.remove(&id);
         self.wake.notify_one();
     }
 
-    // --- what an attempt says about the account ----------------------------------------------
-
-    fn rests(&self) -> bool {
-        self.lock().rests_until.is_some_and(|until| until > Instant::now())
-    }
-
-    async fn take_notice(&self, attempted: &Attempted) {
-        match attempted {
-            Attempted::Hindered { outcome, retry_after } => match outcome.class {
-                Class::Suspend => self.suspend(&outcome.status).await,
-                Class::Defer | Class::Hold => self.rest(*retry_after),
-                Class::Delivered | Class::Fail | Class::Uncertain => self.rest(None),
-            },
-            Attempted::Tried(outcomes) => {
-                match outcomes.iter().find(|outcome| outcome.class == Class::Suspend) {
-                    Some(outcome) => self.suspend(&outcome.status).await,
-                    None => self.recovered().await,
+    /// False if the outcomes can never be recorded: the message then stays in flight, which keeps it
+    /// from being sent again before the next start.
+    async fn record(
+        &self,
+        id: QueueId,
+        received_at: Timestamp,
+        pairs: &[(u32, Outcome)],
+        attempts: u32,
+    ) -> bool {
+        let account = self.account();
+        let wait = self.schedule.retry(attempts + 1, random_spread());
+        let mut failures = 0;
+        let is_recorded = loop {
+            let next_attempt_at = Some(self.clock.now() + wait);
+            match self.store.settle(id, pairs.to_vec(), next_attempt_at).await {
+                Ok(settled) => {
+                    let queued_ms = self.clock.now().since(received_at).as_millis() as u64;
+                    tracing::info!(
+                        event = "message_settled", queue_id = %id, account,
+                        delivered = settled.delivered, failed = settled.failed,
+                        remaining = settled.remaining, queued_ms,
+                    );
+                    break true;
+                }
+                // Somebody removed it, or it was set aside because it is damaged: it is no longer
+                // in this lane's hands.
+                Err(StoreError::NoSuchMessage { .. }) => {
+                    tracing::warn!(event = "message_gone", queue_id = %id, account);
+                    break true;
+                }
+                Err(
+                    error @ (StoreError::Unaccounted { .. }
+                    | StoreError::Misuse { .. }
+                    | StoreError::Damaged { .. }),
+                ) => {
+                    tracing::error!(event = "outcome_never_recorded", queue_id = %id, account, %error);
+                    break false;
+                }
+                Err(error) => {
+                    if failures == 0 {
+                        self.lock().unrecorded += 1;
+                    }
+                    failures += 1;
+                    tracing::error!(event = "outcome_not_recorded", queue_id = %id, account, %error);
+                    sleep(self.schedule.rest(failures, random_spread())).await;
                 }
             }
+        };
+        if failures > 0 {
+            self.lock().unrecorded -= 1;
+            self.wake.notify_one();
+        }
+        is_recorded
+    }
+
+    // --- what an attempt says about the account ----------------------------------------------
+
+    async fn take_notice(&self, attempted: &Attempted) {
+        let outcomes = match attempted {
+            Attempted::Hindered { outcome, retry_after } => match outcome.class {
+                Class::Suspend => return self.suspend(&outcome.status).await,
+                Class::Defer | Class::Hold | Class::Delivered | Class::Fail | Class::Uncertain => {
+                    return self.rest(*retry_after);
+                }
+            },
+            Attempted::Tried(outcomes) => outcomes,
+        };
+        let is_open = |outcome: &&Outcome| outcome.class != Class::Delivered;
+        let has_delivered = outcomes.iter().any(|outcome| outcome.class == Class::Delivered);
+        let needs_a_person = |outcome: &Outcome| outcome.class == Class::Suspend;
+        let is_lost = |outcome: &Outcome| outcome.status.code.is_none_or(|code| code == 421);
+        if has_delivered {
+            self.recovered().await;
+        } else if let Some(outcome) = outcomes.iter().find(|outcome| needs_a_person(outcome))
+            // One recipient's server must not stop everybody's mail.
+            && outcomes.iter().filter(is_open).all(needs_a_person)
+        {
+            self.suspend(&outcome.status).await;
+        } else if outcomes.iter().all(|outcome| outcome.status.phase == Phase::Local) {
+            // Upstream was not asked: this says nothing of it.
+        } else if outcomes.iter().all(is_lost) {
+            self.rest(None);
+        } else {
+            // Upstream is there and answers to the message itself.
+            let mut state = self.lock();
+            state.failures = 0;
+            state.rests_until = None;
         }
     }
 
     fn rest(&self, retry_after: Option<Duration>) {
         let mut state = self.lock();
-        state.failures += 1;
+        // Sessions that die together are one failure.
+        if !state.rests() {
+            state.failures += 1;
+        }
         let rest = self.schedule.rest(state.failures, random_spread());
         let rest = rest.max(retry_after.unwrap_or_default().min(self.schedule.longest));
         state.rests_until = Some(Instant::now() + rest);
     }
 
     async fn suspend(&self, status: &Status) {
-        let is_new = {
+        {
             let mut state = self.lock();
             state.rests_until = Some(Instant::now() + self.schedule.probe);
-            !std::mem::replace(&mut state.is_suspended, true)
-        };
-        if is_new {
-            let reason = status.to_string();
-            tracing::warn!(
-                event = "account_suspended", account = self.account(), phase = %status.phase, reason,
-                "the account needs a person; its mail is kept"
-            );
-            if let Err(error) = self.store.suspend(self.account(), &reason).await {
-                tracing::error!(event = "suspension_not_recorded", account = self.account(), %error);
+            if std::mem::replace(&mut state.is_suspended, true) {
+                return;
             }
+            state.is_suspending = true;
         }
+        let reason = status.to_string();
+        tracing::warn!(
+            event = "account_suspended", account = self.account(), phase = %status.phase, reason,
+            "the account needs a person; its mail is kept"
+        );
+        if let Err(error) = self.store.suspend(self.account(), &reason).await {
+            tracing::error!(event = "suspension_not_recorded", account = self.account(), %error);
+        }
+        self.lock().is_suspending = false;
     }
 
     async fn recovered(&self) {
@@ -484,10 +595,6 @@ fn bug(recipients: usize) -> Attempted {
 /// recipient whom the message has reached or may still reach.
 fn verdict_of(outcomes: &[Outcome]) -> Verdict {
     let of = |class| outcomes.iter().find(move |outcome| outcome.class == class);
-    let is_open = |outcome: &Outcome| match outcome.class {
-        Class::Delivered | Class::Fail => false,
-        Class::Defer | Class::Hold | Class::Suspend | Class::Uncertain => true,
-    };
     if outcomes.iter().any(is_open) {
         return Verdict::Queued;
     }
@@ -498,11 +605,32 @@ fn verdict_of(outcomes: &[Outcome]) -> Verdict {
     }
 }
 
-fn first_unsettled(outcomes: Vec<Outcome>) -> Status {
-    let unsettled = outcomes.into_iter().find(|outcome| outcome.class != Class::Delivered);
-    unsettled
-        .map(|outcome| outcome.status)
-        .unwrap_or_else(|| Status::event(Phase::Local, "no verdict"))
+/// What the client of a message that nobody here keeps is told. It has to hear of every recipient
+/// who did not get it, and can be told one thing only.
+fn direct_verdict(submission: &Submission, outcomes: &[Outcome]) -> Verdict {
+    if let Some(open) = outcomes.iter().find(|outcome| is_open(outcome)) {
+        return Verdict::NotNow(open.status.clone());
+    }
+    let paths = submission.envelope.forward_paths.iter();
+    let mut failed = paths.zip(outcomes).filter(|(_, outcome)| outcome.class == Class::Fail);
+    match failed.next() {
+        None => verdict_of(outcomes),
+        Some((path, outcome)) => {
+            let mut status = outcome.status.clone();
+            if outcomes.iter().any(|outcome| outcome.class == Class::Delivered) {
+                status.text = format!("refused for {path}, sent to the others: {}", status.text);
+            }
+            Verdict::Refused(status)
+        }
+    }
+}
+
+/// Not settled: it may yet be delivered.
+fn is_open(outcome: &Outcome) -> bool {
+    match outcome.class {
+        Class::Delivered | Class::Fail => false,
+        Class::Defer | Class::Hold | Class::Suspend | Class::Uncertain => true,
+    }
 }
 
 /// One line per attempt and distinct outcome.
@@ -510,10 +638,10 @@ fn log_attempt(id: QueueId, account: &str, number: u32, attempted: &Attempted) {
     let line = |outcome: &Outcome, recipients: usize| {
         let Outcome { class, status } = outcome;
         let enhanced = status.enhanced.map(|code| code.to_string());
-        let reply = Printable::text(&status.text);
+        let reply = Printable::text(&status.text).to_string();
         tracing::info!(
             event = "attempt", queue_id = %id, account, r#try = number, %class, phase = %status.phase,
-            code = status.code, enhanced, %reply, recipients,
+            code = status.code, enhanced, reply, recipients,
         );
     };
     match attempted {

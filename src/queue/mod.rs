@@ -65,6 +65,7 @@ pub struct Queue {
     lanes: Arc<HashMap<AccountName, Arc<Lane>>>,
     store: Store,
     tasks: TaskTracker,
+    hurry: CancellationToken,
 }
 
 impl Queue {
@@ -76,14 +77,15 @@ impl Queue {
         confirm_within: Duration,
         schedule: Schedule,
     ) -> Self {
-        let tasks = TaskTracker::new();
+        let (tasks, hurry) = (TaskTracker::new(), CancellationToken::new());
         let lanes = upstreams.into_iter().map(|upstream| {
             let name = upstream.account().name.clone();
-            let (store, clock, tasks) = (store.clone(), clock.clone(), tasks.clone());
-            let lane = Lane::new(upstream, store, clock, confirm_within, schedule, tasks);
+            let (store, clock) = (store.clone(), clock.clone());
+            let (tasks, hurry) = (tasks.clone(), hurry.clone());
+            let lane = Lane::new(upstream, store, clock, confirm_within, schedule, tasks, hurry);
             (name, Arc::new(lane))
         });
-        Self { lanes: Arc::new(lanes.collect()), store: store.clone(), tasks }
+        Self { lanes: Arc::new(lanes.collect()), store: store.clone(), tasks, hurry }
     }
 
     /// Takes a message over in the given way. An error means that nothing was promised.
@@ -114,12 +116,20 @@ impl Queue {
         }
     }
 
-    /// Looks again at what another process may have changed: suspensions, due messages.
+    /// The relay is about to stop: whoever waits for a verdict gets what can be had at once, which
+    /// in `confirm` mode is a commit.
+    pub fn hurry(&self) {
+        self.hurry.cancel();
+    }
+
+    /// Looks again at what another process may have changed: suspensions, due messages. Every lane
+    /// is looked at; the first error is reported.
     pub async fn look_again(&self) -> Result<(), StoreError> {
+        let mut result = Ok(());
         for lane in self.lanes.values() {
-            lane.look_again().await?;
+            result = result.and(lane.look_again().await);
         }
-        Ok(())
+        result
     }
 
     /// The store that the lanes work on.

@@ -118,15 +118,20 @@ impl Store {
 
     async fn put_aside(&self, damaged: Vec<Damage>) -> Result<(), StoreError> {
         for damage in &damaged {
-            tracing::error!(queue_id = %damage.id, what = %damage.what, "message_set_aside");
+            tracing::error!(event = "message_set_aside", queue_id = %damage.id, what = %damage.what);
         }
         self.0.engine.write(0, move |c| MessageRows(c).set_aside(&damaged)).await
     }
 
-    /// When the first of an account's waiting messages is due; it may be in the past.
-    pub async fn next_due_at(&self, account: &str) -> Result<Option<Timestamp>, StoreError> {
+    /// When the next of an account's waiting messages becomes due, of those that are due after that
+    /// moment.
+    pub async fn next_due_at(
+        &self,
+        account: &str,
+        after: Timestamp,
+    ) -> Result<Option<Timestamp>, StoreError> {
         let account = account.to_owned();
-        self.0.engine.read(move |c| MessageRows(c).next_due_at(&account)).await
+        self.0.engine.read(move |c| MessageRows(c).next_due_at(&account, after)).await
     }
 
     /// Books the outcomes of an attempt, each named by the recipient's position

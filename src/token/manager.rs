@@ -181,7 +181,14 @@ impl TokenManager {
     }
 
     async fn renewed(&self, slot: &Arc<Slot>, cause: Cause) -> Result<AccessToken, TokenTrouble> {
-        if let Some(trouble) = slot.trouble().filter(|_| slot.was_read_lately()) {
+        // Whoever has just signed in must not be told to sign in: that answer is never from memory.
+        let is_known = |trouble: &TokenTrouble| match trouble {
+            TokenTrouble::PersonNeeded { .. } => false,
+            TokenTrouble::NotNow { .. } | TokenTrouble::Misconfigured { .. } => {
+                slot.was_read_lately()
+            }
+        };
+        if let Some(trouble) = slot.trouble().filter(is_known) {
             return Err(trouble);
         }
         let (shared, slot) = (self.shared.clone(), slot.clone());
@@ -403,11 +410,13 @@ pub(super) async fn exchange(
     http: &HttpClient,
     request: crate::oauth::HttpRequest,
 ) -> Result<TokenAnswer, Refusal> {
+    let secrets = request.secrets();
     match http.send(request).await {
         Ok(mut answer) => {
             let read = read_answer(answer.status, answer.retry_after.as_deref(), &answer.body);
             answer.body.zeroize();
-            read
+            // A gateway may answer with what it was sent.
+            read.map_err(|refusal| refusal.without(&secrets))
         }
         Err(fault @ HttpFault::NotEncrypted { .. }) => Err(misconfigured(fault.to_string())),
         Err(fault) => {

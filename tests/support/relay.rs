@@ -109,7 +109,7 @@ impl Relay {
             let store = Store::open(&config.server.data_dir, Clock::system()).unwrap();
             consent(&store, &sim).await;
         }
-        let settings = Settings { clock: Clock::system(), schedule: setup.schedule };
+        let settings = Settings { schedule: setup.schedule, ..Settings::default() };
         let daemon = Daemon::start(&config, settings).await.unwrap();
         Self { sim, config, daemon, folder, schedule: setup.schedule }
     }
@@ -118,7 +118,7 @@ impl Relay {
     pub async fn restart(self) -> Self {
         let Self { sim, config, daemon, folder, schedule } = self;
         daemon.stop().await;
-        let settings = Settings { clock: Clock::system(), schedule };
+        let settings = Settings { schedule, ..Settings::default() };
         let daemon = Daemon::start(&config, settings).await.unwrap();
         Self { sim, config, daemon, folder, schedule }
     }

@@ -74,6 +74,10 @@ impl ServerSession {
     /// What to do next.
     pub fn next(&mut self, now: Instant) -> Step<ServerEvent> {
         loop {
+            // A client that sends commands and reads no replies must not make us hold them.
+            if self.context.output.len() >= limits::READ_OCTETS {
+                return self.write();
+            }
             if let Some(event) = self.context.events.front() {
                 if event.may_take_long() && !self.context.output.is_empty() {
                     return self.write();

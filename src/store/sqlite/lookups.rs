@@ -155,14 +155,15 @@ impl MessageRows<'_> {
     pub(in crate::store) fn next_due_at(
         &self,
         account: &str,
+        after: Timestamp,
     ) -> Result<Option<Timestamp>, Trouble> {
         let found = self
             .statement(
                 "SELECT next_attempt_at FROM message
-                 WHERE account = ?1 AND state = 'queued'
+                 WHERE account = ?1 AND state = 'queued' AND next_attempt_at > ?2
                  ORDER BY next_attempt_at LIMIT 1",
             )?
-            .query_row([account], |row| row.get(0))
+            .query_row(params![account, after.as_millis()], |row| row.get(0))
             .optional()?;
         Ok(found.map(Timestamp::from_millis))
     }
