@@ -102,7 +102,7 @@ mod tests {
             ("you sent eyJ0eXAiOiJKV1Qi.LCJhbGciOiJ-", "you sent [secret]"),
             ("(eyJ0eXAiOiJKV1Qi), twice: eyJ0eXAiOiJKV1Qi", "([secret]), twice: [secret]"),
             ("eyJ0eXA", "eyJ0eXA"),
-            ("token=eyJ0eXAiOiJKV1Qi.", "token=[secret]."),
+            ("token=eyJ0eXAiOiJKV1Qi, it is", "token=[secret], it is"),
             ("äeyJ0eXAiOiJKV1Qi.LCJhbGciOiJ-ö", "ä[secret]ö"),
         ] {
             assert_eq!(secret.redact(said), kept);

@@ -73,6 +73,7 @@ impl From<StoreError> for Failure {
         let exit = match &error {
             StoreError::Full { .. } => Exit::Io,
             StoreError::Exposed { .. } => Exit::Permission,
+            StoreError::Exists { .. } => Exit::Data,
             _ => Exit::Unavailable,
         };
         Self::new(exit, error)

@@ -128,7 +128,7 @@ pub enum StoreError {
     #[error("there is no message {0} waiting in the store")]
     NoSuchMessage(QueueId),
     /// Something of that name is there already.
-    #[error("{what} exists already")]
+    #[error("{what} exists already: remove it first to replace it")]
     Exists {
         /// What.
         what: String,
