@@ -225,7 +225,10 @@ async fn credentials_are_listed_by_name_and_never_replaced_in_silence() {
     }
     let twice = StoredCredential { account: "other".to_owned(), ..credential("printer") };
     let error = store.add_credential(twice).await.unwrap_err();
-    assert_eq!(error.to_string(), "the credential printer exists already");
+    assert_eq!(
+        error.to_string(),
+        "the credential printer exists already: remove it first to replace it"
+    );
     let all = store.credentials().await.unwrap();
     assert_eq!(all, [credential("printer"), credential("scanner")]);
     assert!(store.remove_credential("printer").await.unwrap());
