@@ -196,6 +196,7 @@ pub async fn consent(store: &Store, sim: &Sim) {
         obtained_at: now,
         obtained_by: None,
         retired: None,
+        origin: None,
     };
     store.put_grant(MAILBOX, known, grant).await.unwrap();
 }
@@ -210,6 +211,7 @@ pub async fn expire_stored_token(store: &Store) {
         obtained_at: known.obtained_at,
         obtained_by: None,
         retired: None,
+        origin: None,
     };
     store.put_grant(MAILBOX, known.version, grant).await.unwrap();
 }
