@@ -14,7 +14,8 @@ use super::exit::{Exit, Failure};
 use crate::base::Clock;
 use crate::config::{Account, AccountName, Config};
 use crate::oauth::Refusal;
-use crate::token::{Consent, ConsentError};
+use crate::store::Store;
+use crate::token::{Consent, ConsentError, Consented};
 
 /// Sign in to an account's provider, so that its mail can be sent
 #[derive(Debug, Args)]
@@ -33,7 +34,7 @@ impl Login {
         let (config, store) = self.config.load_with_store()?;
         let account = find(&config, &self.account)?;
         let mut consent = Consent::begin(account, &store, &Clock::system()).await?;
-        println!("Sign in as {} here:\n\n{}\n", account.mailbox, consent.url());
+        println!("Sign in as {} here:\n\n{}\n", account.user(), consent.url());
         println!(
             "On a machine without a browser, open the address elsewhere, sign in, and paste here \
              the address that\nthe browser ends on: it starts with http://localhost, and that it \
@@ -54,27 +55,36 @@ impl Login {
             }
         }
         let consented = consent.finish().await?;
-        store.resume(account.name.as_str()).await?;
-        if let Some(person) = &consented.signed_in
-            && !person.eq_ignore_ascii_case(account.mailbox.as_str())
-        {
-            println!(
-                "Note: {} signed in, not {}. Upstream takes that only if {} may send as that \
-                 mailbox; otherwise sign in again as the mailbox itself.",
-                crate::base::Printable::text(person),
-                account.mailbox,
-                crate::base::Printable::text(person),
-            );
-        }
-        println!(
-            "Signed in. {} can send; its token is good until {} and is renewed before.",
-            account.name, consented.expires_at
-        );
-        Ok(())
+        report_sign_in(account, &store, &consented, "Signed in").await
     }
 }
 
-fn find<'a>(config: &'a Config, name: &str) -> Result<&'a Arc<Account>, Failure> {
+/// What follows from a new grant: the account goes on, and the person reads for whom.
+pub(super) async fn report_sign_in(
+    account: &Account,
+    store: &Store,
+    consented: &Consented,
+    done: &str,
+) -> Result<(), Failure> {
+    store.resume(account.name.as_str()).await?;
+    match &consented.signed_in {
+        Some(person) => println!("{done} as {person}."),
+        None => println!(
+            "{done}. {} does not say who signed in, so that could not be compared with {}: if it \
+             was somebody else, upstream will refuse the token.",
+            account.provider.name,
+            account.user(),
+        ),
+    }
+    println!(
+        "{} can send; its token is good until {} and is renewed before.",
+        account.name, consented.expires_at
+    );
+    Ok(())
+}
+
+/// The account of that name.
+pub(super) fn find<'a>(config: &'a Config, name: &str) -> Result<&'a Arc<Account>, Failure> {
     let wanted = name.parse::<AccountName>().ok();
     let account = config.accounts.iter().find(|account| Some(&account.name) == wanted.as_ref());
     account.ok_or_else(|| {
@@ -113,7 +123,11 @@ impl From<ConsentError> for Failure {
             ConsentError::TimedOut | ConsentError::Refused(Refusal::NotNow { .. }) => {
                 Exit::Temporary
             }
-            ConsentError::Refused(_) | ConsentError::NothingToRenew { .. } => Exit::Permission,
+            ConsentError::Refused(_)
+            | ConsentError::SomebodyElse { .. }
+            | ConsentError::Nobody { .. }
+            | ConsentError::IdToken(_)
+            | ConsentError::NothingToRenew { .. } => Exit::Permission,
             ConsentError::Loopback(_)
             | ConsentError::Random(_)
             | ConsentError::Http(_)

@@ -10,12 +10,14 @@ mod credential;
 mod demo;
 mod exit;
 mod login;
+mod logout;
 mod old_client;
 mod password;
 mod send;
 mod serve;
 mod status;
 mod table;
+mod token;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -46,8 +48,13 @@ enum Command {
     Check(check::Check),
     /// Sign in to an account's provider, so that its mail can be sent
     Login(login::Login),
+    /// Remove an account's grant, here and at the provider where it can be told
+    Logout(logout::Logout),
     /// Show the accounts: token, waiting mail, what needs a person
     Status(status::Status),
+    /// Look at an account's token, or bring one that was obtained elsewhere
+    #[command(subcommand)]
+    Token(token::Token),
     /// Send a test message through a listener, as an old client would
     Send(send::Send),
     /// Manage what local clients present: user names and passwords
@@ -116,7 +123,9 @@ impl Command {
             Self::Demo(demo) => demo.run().await,
             Self::Check(check) => check.run(),
             Self::Login(login) => login.run().await,
+            Self::Logout(logout) => logout.run().await,
             Self::Status(status) => status.run().await,
+            Self::Token(token) => token.run().await,
             Self::Send(send) => send.run().await,
             Self::Credential(credential) => credential.run().await,
         }

@@ -13,7 +13,8 @@ use crate::config::server::path;
 use crate::config::source::quoted;
 use crate::mail::Mailbox;
 use crate::oauth::{
-    ClientRegistration, Grant, PROVIDER_NAMES, PresetError, ProviderPreset, SubmissionTls, preset,
+    ClientRegistration, Grant, PROVIDER_NAMES, PresetError, ProviderPreset, SubmissionTls, issuer,
+    preset, revocation_url,
 };
 
 /// `delivery`, wherever it may be written.
@@ -85,6 +86,12 @@ pub(super) fn account(
     let grant = grant.or(Grant::AuthorizationCode);
     let provider = provider(section, own, grant);
     let client = client(section, grant);
+    let signs_in_as = section.text("signs_in_as", self::mailbox).optional();
+    if section.has("signs_in_as") && grant.is_some_and(|grant| !grant.needs_sign_in()) {
+        let what = "nobody signs in with this grant";
+        let remedy = "remove it, or write grant = \"authorization_code\"";
+        section.mistake("signs_in_as", Wrong::new(what, remedy));
+    }
     let sender =
         section.choice("sender", &[("keep", SenderPolicy::Keep), ("refuse", SenderPolicy::Refuse)]);
     let delivery = section.choice("delivery", DELIVERIES);
@@ -93,6 +100,7 @@ pub(super) fn account(
         name: AccountName::of(&mailbox),
         mailbox,
         provider: provider?,
+        signs_in_as: signs_in_as?,
         grant: grant?,
         client: client?,
         sender: sender.or_default()?,
@@ -163,6 +171,8 @@ fn provider(
         smtp: provider.smtp,
         authorize_url: provider.authorize_url,
         token_url: provider.token_url,
+        revoke_url: provider.revoke_url,
+        issuer: provider.issuer,
         scopes: provider.scopes,
         ca_file: provider.ca_file,
         limits: provider.limits,
@@ -185,6 +195,8 @@ fn built_in(preset: ProviderPreset, grant: Option<Grant>) -> Result<Option<Provi
             },
         },
         authorize_url: preset.endpoints.authorize,
+        revoke_url: revocation_url(preset.name),
+        issuer: issuer(preset.name, &preset.endpoints.token),
         token_url: preset.endpoints.token,
         ca_file: None,
         limits: ProviderLimits {

@@ -56,6 +56,7 @@ const TABLES: &[Table] = &[
             "tenant",
             "client_id",
             "client_secret",
+            "signs_in_as",
             "grant",
             "sender",
             "delivery",
@@ -69,7 +70,17 @@ const TABLES: &[Table] = &[
     Table {
         name: "provider",
         written: "[[provider]]",
-        keys: &["name", "smtp", "authorize_url", "token_url", "scopes", "ca_file", "limits"],
+        keys: &[
+            "name",
+            "smtp",
+            "authorize_url",
+            "token_url",
+            "revoke_url",
+            "issuer",
+            "scopes",
+            "ca_file",
+            "limits",
+        ],
     },
     Table {
         name: "provider.smtp",

@@ -1,7 +1,7 @@
 //! Floor 1: OAuth 2.0 as values: what to ask a token endpoint, and what its answer means.
 //!
 //! Owns the provider presets, the requests of every grant, the reading of answers and redirects,
-//! the hints that turn a provider's error into a next step, and the XOAUTH2 string. It has no
+//! the hints that turn a provider's error into a next step, who signed in, and the XOAUTH2 string. It has no
 //! socket, no clock, no log and no random numbers: verifier and state are handed in, requests are
 //! handed out. Sources: RFC 6749, RFC 7636, RFC 8252 and Google's XOAUTH2 page.
 //!
@@ -13,6 +13,7 @@
 mod answer;
 mod grant;
 mod hint;
+mod identity;
 mod provider;
 mod redirect;
 mod request;
@@ -21,13 +22,14 @@ mod xoauth2;
 pub use answer::{Refusal, TokenAnswer, read_answer};
 pub use grant::{ClientRegistration, Endpoints, Grant, UnknownGrant};
 pub use hint::{Hint, hint};
+pub use identity::{ExpectedIdToken, IdTokenError, SignedIn, read_id_token, token_claims};
 pub use provider::{
     PROVIDER_NAMES, PresetError, ProviderPreset, SubmissionLimits, SubmissionTls,
-    authorization_parameters, preset,
+    authorization_parameters, identity_scopes, issuer, preset, revocation_url,
 };
 pub use redirect::{RedirectError, read_redirect};
 pub use request::{
     AuthorizationRequest, HttpRequest, RequestError, authorization_url, client_credentials_request,
-    code_request, refresh_request,
+    code_request, refresh_request, revocation_request,
 };
 pub use xoauth2::{Xoauth2Error, xoauth2};

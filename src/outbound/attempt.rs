@@ -179,7 +179,7 @@ impl Upstream {
         loop {
             let session = UpstreamSession::open(self.endpoint.clone()).await;
             let mut session = session.map_err(hindered)?;
-            let user = self.account.mailbox.as_str();
+            let user = self.account.user().as_str();
             let response = oauth::xoauth2(user, &token.secret).map_err(|error| {
                 hindered(Outcome::new(
                     Class::Suspend,
