@@ -12,6 +12,7 @@ mod exit;
 mod login;
 mod old_client;
 mod password;
+mod providers;
 mod send;
 mod serve;
 mod status;
@@ -46,6 +47,8 @@ enum Command {
     Check(check::Check),
     /// Sign in to an account's provider, so that its mail can be sent
     Login(login::Login),
+    /// Show the providers that are built in: hosts, mechanism, grants, limits
+    Providers(providers::Providers),
     /// Show the accounts: token, waiting mail, what needs a person
     Status(status::Status),
     /// Send a test message through a listener, as an old client would
@@ -116,6 +119,7 @@ impl Command {
             Self::Demo(demo) => demo.run().await,
             Self::Check(check) => check.run(),
             Self::Login(login) => login.run().await,
+            Self::Providers(providers) => providers.run(),
             Self::Status(status) => status.run().await,
             Self::Send(send) => send.run().await,
             Self::Credential(credential) => credential.run().await,

@@ -150,11 +150,14 @@ fn state_of(account: &Account, grant: Option<&StoredGrant>) -> (&'static str, Op
     let now = Clock::system().now();
     match (account.grant, grant) {
         (Grant::ClientCredentials, None) => ("no token yet", None),
-        (Grant::AuthorizationCode, None) => (
+        (Grant::AuthorizationCode | Grant::DeviceCode, None) => (
             "needs sign-in",
             Some(format!("nobody has signed in yet: mailbearer login {}", account.name)),
         ),
-        (Grant::AuthorizationCode, Some(StoredGrant { retired: Some(reason), .. })) => (
+        (
+            Grant::AuthorizationCode | Grant::DeviceCode,
+            Some(StoredGrant { retired: Some(reason), .. }),
+        ) => (
             "needs sign-in",
             Some(format!("its sign-in has ended ({reason}): mailbearer login {}", account.name)),
         ),
@@ -165,7 +168,7 @@ fn state_of(account: &Account, grant: Option<&StoredGrant>) -> (&'static str, Op
                 (Grant::ClientCredentials, false, _) | (_, false, true) => {
                     ("token to be renewed", None)
                 }
-                (Grant::AuthorizationCode, false, false) => (
+                (Grant::AuthorizationCode | Grant::DeviceCode, false, false) => (
                     "needs sign-in",
                     Some(format!("its sign-in has ended: mailbearer login {}", account.name)),
                 ),
@@ -176,7 +179,7 @@ fn state_of(account: &Account, grant: Option<&StoredGrant>) -> (&'static str, Op
 
 fn sign_in_advice(account: &Account) -> String {
     match account.grant {
-        Grant::AuthorizationCode => {
+        Grant::AuthorizationCode | Grant::DeviceCode => {
             format!(", or sign in again (mailbearer login {})", account.name)
         }
         Grant::ClientCredentials => String::new(),

@@ -54,6 +54,7 @@ const TABLES: &[Table] = &[
             "mailbox",
             "provider",
             "tenant",
+            "cloud",
             "client_id",
             "client_secret",
             "grant",
@@ -69,7 +70,17 @@ const TABLES: &[Table] = &[
     Table {
         name: "provider",
         written: "[[provider]]",
-        keys: &["name", "smtp", "authorize_url", "token_url", "scopes", "ca_file", "limits"],
+        keys: &[
+            "name",
+            "smtp",
+            "mechanism",
+            "authorize_url",
+            "token_url",
+            "device_url",
+            "scopes",
+            "ca_file",
+            "limits",
+        ],
     },
     Table {
         name: "provider.smtp",

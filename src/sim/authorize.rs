@@ -201,7 +201,7 @@ fn choice(shared: &Shared, asked: &Asked) -> Answer {
     Answer::html(200, &body)
 }
 
-fn page(status: u16, text: &str) -> Answer {
+pub(super) fn page(status: u16, text: &str) -> Answer {
     let text = escape(text);
     let body = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Sign-in failed\
@@ -211,7 +211,7 @@ fn page(status: u16, text: &str) -> Answer {
     Answer::html(status, &body)
 }
 
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 

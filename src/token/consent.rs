@@ -18,8 +18,8 @@ use crate::base::{Clock, Secret, Timestamp, limits};
 use crate::config::{Account, AccountName};
 use crate::net::{HttpClient, HttpPatience, HttpSetupError};
 use crate::oauth::{
-    AuthorizationRequest, Grant, RedirectError, Refusal, RequestError, authorization_parameters,
-    authorization_url, code_request, read_redirect,
+    AuthorizationRequest, Grant, RedirectError, Refusal, RequestError, TokenAnswer,
+    authorization_parameters, authorization_url, code_request, pasted_redirect, read_redirect,
 };
 use crate::store::{NewGrant, Store, StoreError};
 use crate::token::loopback::Loopback;
@@ -66,6 +66,9 @@ impl Consent {
     ) -> Result<Self, ConsentError> {
         match account.grant {
             Grant::AuthorizationCode => {}
+            Grant::DeviceCode => {
+                return Err(ConsentError::OnAnotherDevice { account: account.name.clone() });
+            }
             grant @ Grant::ClientCredentials => {
                 return Err(ConsentError::NotNeeded { account: account.name.clone(), grant });
             }
@@ -75,9 +78,11 @@ impl Consent {
         })?;
         let http = HttpClient::new(account.provider.ca_file.as_deref(), HttpPatience::default())?;
         let loopback = Loopback::bind().await.map_err(ConsentError::Loopback)?;
-        // `localhost`, not 127.0.0.1: Entra lets any port follow only that name.
-        let redirect = format!("http://localhost:{}/", loopback.port());
-        let redirect = Url::parse(&redirect).expect("a name and a port number are a URL");
+        let redirect = pasted_redirect(&account.provider.name).unwrap_or_else(|| {
+            // `localhost`, not 127.0.0.1: Entra lets any port follow only that name.
+            let redirect = format!("http://localhost:{}/", loopback.port());
+            Url::parse(&redirect).expect("a name and a port number are a URL")
+        });
         let (verifier, state) = (random_text()?, random_text()?);
         let url = authorization_url(&AuthorizationRequest {
             endpoint,
@@ -107,6 +112,11 @@ impl Consent {
     /// Where the person has to go. It holds the state, which is of use only to who is redirected.
     pub fn url(&self) -> &Url {
         &self.url
+    }
+
+    /// Where the browser ends. If that is https, nobody here sees it come: it has to be pasted.
+    pub fn redirect(&self) -> &Url {
+        &self.redirect
     }
 
     /// Waits until the browser has come back. May be dropped and called again, so that a command
@@ -142,54 +152,63 @@ impl Consent {
     }
 
     async fn redeem(self) -> Result<Consented, ConsentError> {
-        let Account { provider, client, name, .. } = &*self.account;
+        let Account { provider, client, .. } = &*self.account;
         let code = self.code.as_ref().ok_or(ConsentError::TimedOut)?;
         let request =
             code_request(&provider.token_url, client, &self.redirect, code, &self.verifier)?;
         let asked_at = self.clock.now();
         let answer = exchange(&self.http, request).await?;
-        if answer.refresh_token.is_none() {
-            return Err(ConsentError::NothingToRenew { scopes: provider.scopes.join(" ") });
-        }
-        let expires_at = asked_at + TokenPace::life(answer.expires_in);
-        let grant = NewGrant {
-            refresh_token: answer.refresh_token,
-            access_token: Some(answer.access_token),
-            expires_at: Some(expires_at),
-            obtained_at: asked_at,
-            obtained_by: answer.id_token_address.clone(),
-            retired: None,
-        };
-        let generation = self.put(grant).await?;
-        tracing::info!(
-            account = %name, grant = %self.account.grant, event = "signed_in", %expires_at, "token"
-        );
-        Ok(Consented {
-            account: name.clone(),
-            signed_in: answer.id_token_address,
-            expires_at,
-            generation,
-        })
+        keep(&self.account, &self.store, answer, asked_at).await
     }
+}
 
-    /// Stores the new grant whatever is there: the person's word is newer than any renewal.
-    async fn put(&self, grant: NewGrant) -> Result<u64, ConsentError> {
-        let account = self.account.name.as_str();
-        let mut tries = 0;
-        loop {
-            let expected = match self.store.grant(account).await {
-                Ok(stored) => stored.map_or(0, |stored| stored.version),
-                // What cannot be opened can only be replaced.
-                Err(StoreError::WrongKey { .. } | StoreError::Damaged { .. }) => {
-                    self.store.remove_grant(account).await?;
-                    0
-                }
-                Err(error) => return Err(error.into()),
-            };
-            match self.store.put_grant(account, expected, grant.clone()).await {
-                Err(StoreError::Conflict { .. }) if tries < STORE_TRIES => tries += 1,
-                stored => return Ok(stored?),
+/// Stores what a sign-in has brought, if it can be renewed.
+pub(super) async fn keep(
+    account: &Account,
+    store: &Store,
+    answer: TokenAnswer,
+    asked_at: Timestamp,
+) -> Result<Consented, ConsentError> {
+    let Account { provider, name, .. } = account;
+    if answer.refresh_token.is_none() {
+        return Err(ConsentError::NothingToRenew { scopes: provider.scopes.join(" ") });
+    }
+    let expires_at = asked_at + TokenPace::life(answer.expires_in);
+    let grant = NewGrant {
+        refresh_token: answer.refresh_token,
+        access_token: Some(answer.access_token),
+        expires_at: Some(expires_at),
+        obtained_at: asked_at,
+        obtained_by: answer.id_token_address.clone(),
+        retired: None,
+    };
+    let generation = put(name, store, grant).await?;
+    tracing::info!(account = %name, grant = %account.grant, event = "signed_in", %expires_at, "token");
+    Ok(Consented {
+        account: name.clone(),
+        signed_in: answer.id_token_address,
+        expires_at,
+        generation,
+    })
+}
+
+/// Stores the new grant whatever is there: the person's word is newer than any renewal.
+async fn put(account: &AccountName, store: &Store, grant: NewGrant) -> Result<u64, ConsentError> {
+    let account = account.as_str();
+    let mut tries = 0;
+    loop {
+        let expected = match store.grant(account).await {
+            Ok(stored) => stored.map_or(0, |stored| stored.version),
+            // What cannot be opened can only be replaced.
+            Err(StoreError::WrongKey { .. } | StoreError::Damaged { .. }) => {
+                store.remove_grant(account).await?;
+                0
             }
+            Err(error) => return Err(error.into()),
+        };
+        match store.put_grant(account, expected, grant.clone()).await {
+            Err(StoreError::Conflict { .. }) if tries < STORE_TRIES => tries += 1,
+            stored => return Ok(stored?),
         }
     }
 }
@@ -221,12 +240,32 @@ pub enum ConsentError {
         /// Its grant.
         grant: Grant,
     },
+    /// The account's person signs in on another device, which is another flow.
+    #[error("{account} uses the grant device_code: its sign-in has no browser on this machine")]
+    OnAnotherDevice {
+        /// The account.
+        account: AccountName,
+    },
     /// The provider has no page to sign in at.
     #[error("provider {provider} has no authorize_url in the configuration")]
     NowhereToSignIn {
         /// The provider.
         provider: String,
     },
+    /// The provider has no sign-in on another device.
+    #[error("{provider} has no sign-in with a code on another device: {reason}")]
+    NoDevice {
+        /// The provider.
+        provider: String,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// Whoever was asked said no.
+    #[error("the sign-in was declined; nothing was stored")]
+    Declined,
+    /// Nobody typed the code in time.
+    #[error("the code has expired before anybody signed in with it; start again")]
+    CodeExpired,
     /// No port could be bound.
     #[error("cannot listen on 127.0.0.1 for the browser to come back: {0}")]
     Loopback(io::Error),

@@ -1,8 +1,8 @@
 //! Floor 3: an access token for every account, at any time, as long as that is possible at all.
 //!
-//! Owns [`TokenManager`], which obtains, keeps and renews tokens, and [`Consent`], the sign-in of a
-//! person. It never sends mail, never decides what happens to mail without a token, and no text of
-//! its errors or log lines holds a secret. Sources: RFC 6749, 7636, 8252, 9700.
+//! Owns [`TokenManager`], which obtains, keeps and renews tokens, [`Consent`], the sign-in of a
+//! person, and [`DeviceConsent`], the same on another device. It never sends mail, never decides what happens to mail without a token, and no text of
+//! its errors or log lines holds a secret. Sources: RFC 6749, 7636, 8252, 8628, 9700.
 //!
 //! Invariants:
 //! 1. One request in flight per account: callers in this process wait for each other, other
@@ -15,6 +15,7 @@
 //! 5. A token that may still be used is handed out whatever the endpoint says.
 
 mod consent;
+mod device;
 mod loopback;
 mod manager;
 mod pace;
@@ -24,6 +25,7 @@ mod trouble;
 use crate::base::{Secret, Timestamp};
 
 pub use consent::{Consent, ConsentError, Consented};
+pub use device::{DeviceConsent, DevicePace};
 pub use manager::{TokenManager, TokenSetupError};
 pub use pace::TokenPace;
 pub use trouble::TokenTrouble;

@@ -185,17 +185,18 @@ impl Slot {
         let sign_in = format!("run `mailbearer login {name}`");
         match (self.account.grant, stored) {
             (Grant::ClientCredentials, _) => None,
-            (Grant::AuthorizationCode, None) => {
+            (Grant::AuthorizationCode | Grant::DeviceCode, None) => {
                 Some(format!("nobody has signed in for {name} yet; {sign_in}"))
             }
-            (Grant::AuthorizationCode, Some(grant)) => match (&grant.retired, &grant.refresh_token)
-            {
-                (Some(reason), _) => Some(format!("{reason}; {sign_in}")),
-                (None, None) => {
-                    Some(format!("the sign-in for {name} cannot be renewed; {sign_in}"))
+            (Grant::AuthorizationCode | Grant::DeviceCode, Some(grant)) => {
+                match (&grant.retired, &grant.refresh_token) {
+                    (Some(reason), _) => Some(format!("{reason}; {sign_in}")),
+                    (None, None) => {
+                        Some(format!("the sign-in for {name} cannot be renewed; {sign_in}"))
+                    }
+                    (None, Some(_)) => None,
                 }
-                (None, Some(_)) => None,
-            },
+            }
         }
     }
 
