@@ -233,6 +233,79 @@ async fn no_verdict_in_time_is_queued_and_delivered_once() {
 }
 
 #[tokio::test]
+async fn stopping_while_a_client_waits_commits_its_message() {
+    let relay = Relay::start(Setup::default()).await;
+    relay.sim.script().at(Point::Final).hangs();
+    let mut client = relay.logged_in().await;
+    let waiting = tokio::spawn(async move { client.send(MAILBOX, &[RECIPIENT], MESSAGE).await });
+    relay.sim.script().until_hanging(1).await.unwrap();
+    let script = relay.sim.script().clone();
+    let released = tokio::spawn(async move {
+        let reply = waiting.await.unwrap();
+        script.release();
+        reply
+    });
+    let relay = relay.restart().await;
+    let reply = released.await.unwrap();
+    assert!(reply.starts_with("250 2.0.0 queued as "), "{reply}");
+    relay.sim.received(1).await.unwrap();
+    relay.until_totals(0, 0).await;
+    assert_eq!(relay.sim.counts().messages, 1, "the attempt that was under way was settled");
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn a_direct_client_hears_of_every_recipient_that_is_refused() {
+    let relay = Relay::start(Setup::delivery("direct")).await;
+    let gone = relay.sim.script().at(Point::Rcpt).for_recipient("gone@contoso.com");
+    gone.replies("550 5.1.1 no such user");
+    let mut client = relay.logged_in().await;
+    let reply = client.send(MAILBOX, &[RECIPIENT, "gone@contoso.com"], MESSAGE).await;
+    assert!(reply.starts_with("550 5.1.1 refused for <gone@contoso.com>"), "{reply}");
+    assert_eq!(relay.sim.counts().messages, 1, "the other one got it");
+    relay.until_totals(0, 0).await;
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn a_refused_login_is_not_repeated_by_everybody_who_waits() {
+    let relay = Relay::start(Setup::default()).await;
+    let tenant = "535 5.7.139 SmtpClientAuthentication is disabled for the Tenant.";
+    relay.sim.script().at(Point::AuthResponse).always().replies(tenant);
+    for reply in futures_join((0..30).map(|_| relay.send(MESSAGE))).await {
+        assert!(reply.starts_with("250 2.0.0 queued as "), "{reply}");
+    }
+    let reason = relay.until_suspended().await;
+    assert!(reason.contains("5.7.139"), "{reason}");
+    let auths = relay.sim.counts().auths;
+    assert!(auths <= 3, "{auths} logins for 30 messages: one for each session at most");
+    relay.sim.script().clear();
+    relay.daemon.store().resume(MAILBOX).await.unwrap();
+    relay.sim.received(30).await.unwrap();
+    relay.until_totals(0, 0).await;
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn sessions_that_say_good_bye_still_count() {
+    let relay = Relay::start(Setup::default()).await;
+    for _ in 0..4 {
+        for reply in futures_join((0..6).map(|_| relay.send(MESSAGE))).await {
+            assert!(reply.starts_with("250 2.0.0 OK <"), "{reply}");
+        }
+        // A new token means new sessions, while upstream takes its time to see the old ones off.
+        relay.sim.script().at(Point::Quit).times(3).delays(Duration::from_millis(200));
+        let store = relay.daemon.store();
+        let before = store.grant(MAILBOX).await.unwrap().unwrap().version;
+        consent(store, &relay.sim).await;
+        assert!(store.grant(MAILBOX).await.unwrap().unwrap().version > before);
+    }
+    let most = relay.sim.counts().most_sessions_of[MAILBOX];
+    assert!(most <= 3, "{most} sessions at a time");
+    relay.stop().await;
+}
+
+#[tokio::test]
 async fn a_lost_reply_to_the_final_dot_is_uncertain_and_tried_again() {
     let relay = Relay::start(Setup::default()).await;
     relay.sim.script().at(Point::Taken).closes();
