@@ -5,6 +5,7 @@ mod config_files;
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use mailbearer::config::{self, Config};
 
@@ -51,9 +52,11 @@ fn optional_keys_are_shown_with_their_defaults() {
     expected.server.hostname = full.server.hostname.clone();
     expected.server.certificate = full.server.certificate.clone();
     expected.listeners[1].delivery = full.listeners[1].delivery;
+    Arc::make_mut(&mut expected.accounts[0]).signs_in_as = full.accounts[0].signs_in_as.clone();
     expected.credentials[0].delivery = full.credentials[0].delivery;
     assert_eq!(full, expected);
     assert!(full.server.certificate.is_some());
+    assert!(full.accounts[0].signs_in_as.is_some());
 }
 
 #[test]

@@ -7,7 +7,7 @@ mod parts;
 use std::time::Duration;
 
 use mailbearer::base::Secret;
-use mailbearer::store::{NewGrant, Store, StoreError, StoredCredential, StoredGrant};
+use mailbearer::store::{NewGrant, Origin, Store, StoreError, StoredCredential, StoredGrant};
 
 use parts::{ACCOUNT, Home, START, at, fresh_id, submission};
 
@@ -19,6 +19,11 @@ fn new_grant(token: &str) -> NewGrant {
         obtained_at: START,
         obtained_by: Some("admin@contoso.com".to_owned()),
         retired: Some("invalid_grant: revoked".to_owned()),
+        origin: Some(Origin {
+            how: "authorization_code".to_owned(),
+            at: START,
+            bound_to: "{}".to_owned(),
+        }),
     }
 }
 
@@ -58,6 +63,7 @@ async fn a_grant_survives_and_its_secrets_are_not_in_any_file() {
                 obtained_at,
                 obtained_by,
                 retired,
+                origin,
             } = new_grant("one");
             let expected = StoredGrant {
                 refresh_token,
@@ -66,6 +72,7 @@ async fn a_grant_survives_and_its_secrets_are_not_in_any_file() {
                 obtained_at,
                 obtained_by,
                 retired,
+                origin,
                 version: 1,
             };
             assert_eq!(found, expected);
@@ -83,6 +90,7 @@ async fn a_grant_survives_and_its_secrets_are_not_in_any_file() {
         obtained_at: START,
         obtained_by: None,
         retired: None,
+        origin: None,
     };
     assert_eq!(store.put_grant(ACCOUNT, 1, empty).await.unwrap(), 2);
     let found = store.grant(ACCOUNT).await.unwrap().unwrap();

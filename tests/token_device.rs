@@ -102,6 +102,26 @@ async fn a_person_who_declines_leaves_everything_as_it_was() {
 }
 
 #[tokio::test]
+async fn whoever_signs_in_is_compared_with_the_mailbox() {
+    for (user, is_right) in [(USER, true), ("erp@contoso.com", false)] {
+        let (sim, account, _folder, store) = begun(Grant::DeviceCode).await;
+        let mut account = Account::clone(&account);
+        // A provider that is known to say who signed in.
+        account.provider.name = "office365".to_owned();
+        let account = Arc::new(account);
+        let consent = sign_in(&account, &store).await.unwrap();
+        let outcome = typed(&sim, consent, 1, Some(user)).await;
+        let stored = store.grant(account.name.as_str()).await.unwrap();
+        assert_eq!(stored.is_some(), is_right);
+        match outcome {
+            Ok(consented) => assert_eq!(consented.signed_in.as_deref(), Some(USER)),
+            Err(error) => assert!(matches!(error, ConsentError::SomebodyElse { .. }), "{error}"),
+        }
+        sim.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn without_a_code_the_reason_is_told() {
     let (sim, account, _folder, store) = begun(Grant::DeviceCode).await;
     let changed = |change: &dyn Fn(&mut Account)| {

@@ -43,23 +43,7 @@ impl Login {
                 on_another_device(account, &store).await?
             }
         };
-        store.resume(account.name.as_str()).await?;
-        if let Some(person) = &consented.signed_in
-            && !person.eq_ignore_ascii_case(account.mailbox.as_str())
-        {
-            println!(
-                "Note: {} signed in, not {}. Upstream takes that only if {} may send as that \
-                 mailbox; otherwise sign in again as the mailbox itself.",
-                crate::base::Printable::text(person),
-                account.mailbox,
-                crate::base::Printable::text(person),
-            );
-        }
-        println!(
-            "Signed in. {} can send; its token is good until {} and is renewed before.",
-            account.name, consented.expires_at
-        );
-        Ok(())
+        report_sign_in(account, &store, &consented, "Signed in").await
     }
 
     async fn in_browser(
@@ -68,7 +52,7 @@ impl Login {
         store: &Store,
     ) -> Result<Consented, Failure> {
         let mut consent = Consent::begin(account, store, &Clock::system()).await?;
-        println!("Sign in as {} here:\n\n{}\n", account.mailbox, consent.url());
+        println!("Sign in as {} here:\n\n{}\n", account.user(), consent.url());
         match consent.redirect().scheme() {
             "https" => println!(
                 "Then paste here the address that the browser ends on: it starts with {}, and that \
@@ -107,7 +91,7 @@ async fn on_another_device(account: &Arc<Account>, store: &Store) -> Result<Cons
     println!(
         "Sign in as {} on any device:\n\n  page  {}\n  code  {}\n\nThe code is good for {} minutes \
          and comes from {} ({}).\nWaiting for the sign-in...",
-        account.mailbox,
+        account.user(),
         consent.verification_uri(),
         consent.user_code(),
         consent.expires_in().as_secs() / 60,
@@ -117,7 +101,32 @@ async fn on_another_device(account: &Arc<Account>, store: &Store) -> Result<Cons
     Ok(consent.finish().await?)
 }
 
-fn find<'a>(config: &'a Config, name: &str) -> Result<&'a Arc<Account>, Failure> {
+/// What follows from a new grant: the account goes on, and the person reads for whom.
+pub(super) async fn report_sign_in(
+    account: &Account,
+    store: &Store,
+    consented: &Consented,
+    done: &str,
+) -> Result<(), Failure> {
+    store.resume(account.name.as_str()).await?;
+    match &consented.signed_in {
+        Some(person) => println!("{done} as {person}."),
+        None => println!(
+            "{done}. {} does not say who signed in, so that could not be compared with {}: if it \
+             was somebody else, upstream will refuse the token.",
+            account.provider.name,
+            account.user(),
+        ),
+    }
+    println!(
+        "{} can send; its token is good until {} and is renewed before.",
+        account.name, consented.expires_at
+    );
+    Ok(())
+}
+
+/// The account of that name.
+pub(super) fn find<'a>(config: &'a Config, name: &str) -> Result<&'a Arc<Account>, Failure> {
     let wanted = name.parse::<AccountName>().ok();
     let account = config.accounts.iter().find(|account| Some(&account.name) == wanted.as_ref());
     account.ok_or_else(|| {
@@ -158,6 +167,9 @@ impl From<ConsentError> for Failure {
             | ConsentError::Refused(Refusal::NotNow { .. }) => Exit::Temporary,
             ConsentError::Refused(_)
             | ConsentError::Declined
+            | ConsentError::SomebodyElse { .. }
+            | ConsentError::Nobody { .. }
+            | ConsentError::IdToken(_)
             | ConsentError::NothingToRenew { .. } => Exit::Permission,
             ConsentError::Loopback(_)
             | ConsentError::Random(_)

@@ -10,6 +10,7 @@ mod credential;
 mod demo;
 mod exit;
 mod login;
+mod logout;
 mod old_client;
 mod password;
 mod providers;
@@ -17,6 +18,7 @@ mod send;
 mod serve;
 mod status;
 mod table;
+mod token;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -47,10 +49,15 @@ enum Command {
     Check(check::Check),
     /// Sign in to an account's provider, so that its mail can be sent
     Login(login::Login),
+    /// Remove an account's grant, here and at the provider where it can be told
+    Logout(logout::Logout),
     /// Show the providers that are built in: hosts, mechanism, grants, limits
     Providers(providers::Providers),
     /// Show the accounts: token, waiting mail, what needs a person
     Status(status::Status),
+    /// Look at an account's token, or bring one that was obtained elsewhere
+    #[command(subcommand)]
+    Token(token::Token),
     /// Send a test message through a listener, as an old client would
     Send(send::Send),
     /// Manage what local clients present: user names and passwords
@@ -119,8 +126,10 @@ impl Command {
             Self::Demo(demo) => demo.run().await,
             Self::Check(check) => check.run(),
             Self::Login(login) => login.run().await,
+            Self::Logout(logout) => logout.run().await,
             Self::Providers(providers) => providers.run(),
             Self::Status(status) => status.run().await,
+            Self::Token(token) => token.run().await,
             Self::Send(send) => send.run().await,
             Self::Credential(credential) => credential.run().await,
         }

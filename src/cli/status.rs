@@ -6,10 +6,11 @@ use serde::Serialize;
 use super::ConfigArgument;
 use super::exit::Failure;
 use super::table::{Table, print_json};
-use crate::base::Clock;
+use crate::base::{Clock, Printable};
 use crate::config::{Account, Config};
 use crate::oauth::Grant;
 use crate::store::{Store, StoreError, StoredGrant};
+use crate::token::changed_since;
 
 /// Show the accounts: token, waiting mail, what needs a person
 #[derive(Debug, Args)]
@@ -35,14 +36,31 @@ struct AccountReport {
     state: &'static str,
     /// What is wrong and what to do, if anything is.
     advice: Option<String>,
+    /// `authorization_code`, `import` or another grant; unknown if an older version stored it.
+    obtained_how: Option<String>,
+    /// The address of whoever signed in, if the provider says so.
+    obtained_by: Option<String>,
+    /// When it was obtained; renewals do not change it.
+    obtained_at: Option<String>,
+    /// When the newest token came.
+    last_refresh_at: Option<String>,
     token_expires_at: Option<String>,
-    token_obtained_at: Option<String>,
+    last_error: Option<LastError>,
     /// Recipients whose message waits in the store.
     queued: u64,
     /// Recipients that were refused for good; their message is kept.
     failed: u64,
     /// Recipients of stored messages that upstream has taken.
     delivered_from_store: u64,
+}
+
+/// What kept the account from getting a token the last time.
+#[derive(Serialize)]
+struct LastError {
+    at: String,
+    text: String,
+    /// A token has come since.
+    is_over: bool,
 }
 
 impl Status {
@@ -66,14 +84,42 @@ impl Status {
         }
         table.print("There is no account in the configuration.");
         for account in &report.accounts {
-            if let Some(advice) = &account.advice {
-                println!("\n{}: {}", account.account, crate::base::Printable::text(advice));
-            }
+            account.print();
         }
         if !report.daemon_runs {
             println!("\nThe relay is not running: mailbearer serve");
         }
         Ok(())
+    }
+}
+
+impl AccountReport {
+    /// What does not fit into a row.
+    fn print(&self) {
+        println!("\n{}", self.account);
+        println!("  grant         {}{}", self.grant, self.origin());
+        if let Some(at) = &self.last_refresh_at {
+            println!("  last refresh  {at}");
+        }
+        if let Some(LastError { at, text, is_over }) = &self.last_error {
+            let over = if *is_over { " (over since)" } else { "" };
+            println!("  last error    {at}: {}{over}", Printable::text(text));
+        }
+        let advice = self.advice.as_deref().unwrap_or("nothing to do");
+        println!("  next          {}", Printable::text(advice));
+    }
+
+    /// How the grant was obtained, when and by whom.
+    fn origin(&self) -> String {
+        let how = match self.obtained_how.as_deref() {
+            None => return String::new(),
+            Some("import") => ", imported",
+            Some("client_credentials") => ", fetched by mailbearer itself",
+            Some(_) => ", signed in",
+        };
+        let by = self.obtained_by.as_ref().map(|person| format!(" as {}", Printable::text(person)));
+        let at = self.obtained_at.as_ref().map(|at| format!(" at {at}"));
+        format!("{how}{}{}", by.unwrap_or_default(), at.unwrap_or_default())
     }
 }
 
@@ -92,6 +138,11 @@ async fn report(config: &Config, store: &Store) -> Result<Report, Failure> {
         };
         let suspension = store.suspension(name).await?;
         let totals = totals.iter().find(|totals| totals.account == name);
+        let last_error = store.trouble(name).await?.map(|trouble| LastError {
+            at: trouble.at.to_string(),
+            text: trouble.reason,
+            is_over: grant.as_ref().is_some_and(|grant| grant.obtained_at >= trouble.at),
+        });
         let (state, advice) = match suspension {
             Some(suspension) => {
                 let text = format!(
@@ -105,17 +156,29 @@ async fn report(config: &Config, store: &Store) -> Result<Report, Failure> {
             }
             None => unreadable.unwrap_or_else(|| state_of(account, grant.as_ref())),
         };
+        let is_failing = last_error.as_ref().is_some_and(|error| !error.is_over);
+        let advice = advice.or_else(|| {
+            is_failing.then(|| {
+                "the relay tries again by itself; if that goes on, mend what the last error names"
+                    .to_owned()
+            })
+        });
+        let origin = grant.as_ref().and_then(|grant| grant.origin.as_ref());
         accounts.push(AccountReport {
             account: name.to_owned(),
             provider: account.provider.name.clone(),
             grant: account.grant.as_str(),
             state,
             advice,
+            obtained_how: origin.map(|origin| origin.how.clone()),
+            obtained_by: grant.as_ref().and_then(|grant| grant.obtained_by.clone()),
+            obtained_at: origin.map(|origin| origin.at.to_string()),
+            last_refresh_at: grant.as_ref().map(|grant| grant.obtained_at.to_string()),
             token_expires_at: grant
                 .as_ref()
                 .and_then(|grant| grant.expires_at)
                 .map(|at| at.to_string()),
-            token_obtained_at: grant.as_ref().map(|grant| grant.obtained_at.to_string()),
+            last_error,
             queued: totals.map_or(0, |totals| totals.queued),
             failed: totals.map_or(0, |totals| totals.failed),
             delivered_from_store: totals.map_or(0, |totals| totals.delivered),
@@ -136,8 +199,12 @@ async fn report(config: &Config, store: &Store) -> Result<Report, Failure> {
                 "its mail waits: put the account back into the configuration to have it delivered"
                     .to_owned(),
             ),
+            obtained_how: None,
+            obtained_by: None,
+            obtained_at: None,
+            last_refresh_at: None,
             token_expires_at: None,
-            token_obtained_at: None,
+            last_error: None,
             queued: totals.queued,
             failed: totals.failed,
             delivered_from_store: totals.delivered,
@@ -154,6 +221,21 @@ fn state_of(account: &Account, grant: Option<&StoredGrant>) -> (&'static str, Op
             "needs sign-in",
             Some(format!("nobody has signed in yet: mailbearer login {}", account.name)),
         ),
+        (Grant::AuthorizationCode | Grant::DeviceCode, Some(grant))
+            if changed_since(grant, account).is_some() =>
+        {
+            (
+                "needs sign-in",
+                Some(format!(
+                    "its sign-in belongs to another configuration ({} changed): mailbearer login {}",
+                    changed_since(grant, account).unwrap_or_default(),
+                    account.name
+                )),
+            )
+        }
+        (Grant::ClientCredentials, Some(grant)) if changed_since(grant, account).is_some() => {
+            ("token to be renewed", None)
+        }
         (
             Grant::AuthorizationCode | Grant::DeviceCode,
             Some(StoredGrant { retired: Some(reason), .. }),

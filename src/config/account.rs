@@ -14,7 +14,7 @@ use crate::config::source::quoted;
 use crate::mail::Mailbox;
 use crate::oauth::{
     ClientRegistration, Cloud, Grant, PROVIDER_NAMES, PresetError, ProviderPreset, SubmissionTls,
-    preset,
+    issuer, preset, revocation_url,
 };
 
 /// `delivery`, wherever it may be written.
@@ -86,6 +86,12 @@ pub(super) fn account(
     let grant = grant.or(Grant::AuthorizationCode);
     let provider = provider(section, own, grant);
     let client = client(section, grant);
+    let signs_in_as = section.text("signs_in_as", self::mailbox).optional();
+    if section.has("signs_in_as") && grant.is_some_and(|grant| !grant.needs_sign_in()) {
+        let what = "nobody signs in with this grant";
+        let remedy = "remove it, or write grant = \"authorization_code\"";
+        section.mistake("signs_in_as", Wrong::new(what, remedy));
+    }
     let sender =
         section.choice("sender", &[("keep", SenderPolicy::Keep), ("refuse", SenderPolicy::Refuse)]);
     let delivery = section.choice("delivery", DELIVERIES);
@@ -94,6 +100,7 @@ pub(super) fn account(
         name: AccountName::of(&mailbox),
         mailbox,
         provider: provider?,
+        signs_in_as: signs_in_as?,
         grant: grant?,
         client: client?,
         sender: sender.or_default()?,
@@ -173,6 +180,8 @@ fn provider(
         authorize_url: provider.authorize_url,
         token_url: provider.token_url,
         device_url: provider.device_url,
+        revoke_url: provider.revoke_url,
+        issuer: provider.issuer,
         scopes: provider.scopes,
         ca_file: provider.ca_file,
         limits: provider.limits,
@@ -196,6 +205,8 @@ fn built_in(preset: ProviderPreset, grant: Option<Grant>) -> Result<Option<Provi
         },
         mechanism: preset.mechanism,
         authorize_url: preset.endpoints.authorize,
+        revoke_url: revocation_url(preset.name),
+        issuer: issuer(preset.name, &preset.endpoints.token),
         token_url: preset.endpoints.token,
         device_url: preset.endpoints.device,
         ca_file: None,

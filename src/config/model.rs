@@ -218,6 +218,8 @@ pub struct Account {
     pub mailbox: Mailbox,
     /// The provider, with everything that the account's tenant and grant decide.
     pub provider: Provider,
+    /// Who signs in instead of the mailbox itself: somebody who may send as the mailbox.
+    pub signs_in_as: Option<Mailbox>,
     /// How a token is obtained.
     pub grant: Grant,
     /// Our registration with the provider.
@@ -226,6 +228,13 @@ pub struct Account {
     pub sender: SenderPolicy,
     /// How its mail is delivered.
     pub delivery: Delivery,
+}
+
+impl Account {
+    /// The address that signs in, and that upstream is told as the user.
+    pub fn user(&self) -> &Mailbox {
+        self.signs_in_as.as_ref().unwrap_or(&self.mailbox)
+    }
 }
 
 /// `sender` of an account: what happens to a message whose reverse-path is another address.
@@ -265,6 +274,10 @@ pub struct Provider {
     pub token_url: Url,
     /// Where a code for a sign-in on another device is asked for, if the provider has that.
     pub device_url: Option<Url>,
+    /// Where refresh tokens are ended (RFC 7009), if that is known.
+    pub revoke_url: Option<Url>,
+    /// `iss` of its ID tokens and redirects, if that is known.
+    pub issuer: Option<String>,
     /// The scopes that the account's grant asks for.
     pub scopes: Vec<String>,
     /// PEM file with the only certificate authorities that are trusted for its hosts.

@@ -30,6 +30,8 @@ pub(super) struct OwnProvider {
     pub(super) authorize_url: Option<Url>,
     pub(super) token_url: Url,
     pub(super) device_url: Option<Url>,
+    pub(super) revoke_url: Option<Url>,
+    pub(super) issuer: Option<String>,
     pub(super) scopes: Vec<String>,
     pub(super) ca_file: Option<PathBuf>,
     pub(super) limits: ProviderLimits,
@@ -91,6 +93,8 @@ fn provider(section: &Section<'_, '_>, name: Option<String>) -> Option<OwnProvid
         "write where tokens come from: token_url = \"https://…/token\"",
     );
     let device_url = section.text("device_url", url);
+    let revoke_url = section.text("revoke_url", url);
+    let issuer = section.text("issuer", issuer);
     let scopes = section.list("scopes", "[\"smtp.send\", \"offline_access\"]", scope);
     let ca_file = section.text("ca_file", |text| files::certificates(path(section, text)?));
     let limits = match section.table("limits").optional() {
@@ -105,6 +109,8 @@ fn provider(section: &Section<'_, '_>, name: Option<String>) -> Option<OwnProvid
         authorize_url: authorize_url.optional()?,
         token_url: token_url?,
         device_url: device_url.optional()?,
+        revoke_url: revoke_url.optional()?,
+        issuer: issuer.optional()?,
         scopes: scopes.or_default()?,
         ca_file: ca_file.optional()?,
         limits: limits?,
@@ -183,6 +189,11 @@ fn url(text: &str) -> Result<Url, Wrong> {
         return Err(Wrong::new("holds a fragment", "remove the # and what follows (RFC 6749 §3)"));
     }
     Ok(url)
+}
+
+/// Compared as a text (RFC 9207 §2.4), so it stays as it is written.
+fn issuer(text: &str) -> Result<String, Wrong> {
+    url(text).map(|_| text.to_owned())
 }
 
 /// `scope-token` of RFC 6749 §3.3.

@@ -7,8 +7,6 @@
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
 use crate::base::{Printable, Secret};
@@ -36,8 +34,8 @@ pub struct TokenAnswer {
     pub expires_in: Option<Duration>,
     /// The scope that was granted, if the endpoint names it. Safe to show.
     pub scope: Option<String>,
-    /// The address that an ID token names, for people. Not verified. Safe to show.
-    pub id_token_address: Option<String>,
+    /// The ID token, if one came: who signed in, for [`read_id_token`](crate::oauth::read_id_token).
+    pub id_token: Option<Secret>,
 }
 
 /// Why there is no token.
@@ -186,13 +184,14 @@ fn good_answer(
         Some(Value::String(kind)) if kind.eq_ignore_ascii_case("bearer") => {}
         Some(_) => return Err(("the token is not a bearer token", refresh_token)),
     }
+    let id_token = take_secret(members, "id_token").filter(|token| !token.is_empty());
     let text = |name: &str| members.get(name).and_then(Value::as_str);
     Ok(TokenAnswer {
         access_token,
         refresh_token,
         expires_in: members.get("expires_in").and_then(life),
         scope: text("scope").map(|scope| Printable::text(scope).to_string()),
-        id_token_address: text("id_token").and_then(address_in_id_token),
+        id_token,
     })
 }
 
@@ -220,18 +219,6 @@ fn life(value: &Value) -> Option<Duration> {
 
 fn seconds(text: &str) -> Option<Duration> {
     text.trim().parse().ok().map(Duration::from_secs)
-}
-
-/// The claim of a JWT that looks like an address. The token came from its issuer over TLS, and the
-/// address is only shown, so its signature is not checked.
-fn address_in_id_token(token: &str) -> Option<String> {
-    let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?.trim_end_matches('=')).ok()?;
-    let claims: Map<String, Value> = serde_json::from_slice(&claims).ok()?;
-    ["email", "preferred_username", "upn"]
-        .into_iter()
-        .filter_map(|name| claims.get(name)?.as_str())
-        .find(|text| text.contains('@'))
-        .map(|text| Printable::text(text).to_string())
 }
 
 /// What kind of thing came instead of an answer; never any of its text, which may hold anything.
@@ -290,18 +277,18 @@ mod tests {
 
     #[test]
     fn a_full_answer_is_read() {
-        let claims = URL_SAFE_NO_PAD.encode(r#"{"email":"scanner@contoso.com"}"#);
-        let body = format!(
-            r#"{{"token_type":"bearer","access_token":"a.b-c","refresh_token":"r/new",
-            "expires_in":3599,"scope":"x y","id_token":"e30.{claims}.sig","ext":[1]}}"#
-        );
-        let answer = read(200, &body).unwrap();
+        let body = r#"{"token_type":"bearer","access_token":"a.b-c","refresh_token":"r/new",
+            "expires_in":3599,"scope":"x y","id_token":"i.d.t","ext":[1]}"#;
+        let answer = read(200, body).unwrap();
         assert_eq!(answer.access_token.expose(), "a.b-c");
         assert_eq!(answer.refresh_token, Some(Secret::new("r/new")));
         assert_eq!(answer.scope.as_deref(), Some("x y"));
-        assert_eq!(answer.id_token_address.as_deref(), Some("scanner@contoso.com"));
+        assert_eq!(answer.id_token, Some(Secret::new("i.d.t")));
         let shown = format!("{answer:?}");
-        assert!(!shown.contains("a.b-c") && !shown.contains("r/new"), "{shown}");
+        assert!(
+            !["a.b-c", "r/new", "i.d.t"].iter().any(|secret| shown.contains(secret)),
+            "{shown}"
+        );
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Floor 1: OAuth 2.0 as values: what to ask a token endpoint, and what its answer means.
 //!
 //! Owns the provider presets, the requests of every grant, the reading of answers and redirects,
-//! the hints that turn a provider's error into a next step, and the XOAUTH2 and OAUTHBEARER strings. It has no
+//! the hints that turn a provider's error into a next step, who signed in, and the XOAUTH2 and
+//! OAUTHBEARER strings. It has no
 //! socket, no clock, no log and no random numbers: verifier and state are handed in, requests are
 //! handed out. Sources: RFC 6749, RFC 7636, RFC 8252, RFC 7628, RFC 8628 and Google's
 //! XOAUTH2 page.
@@ -15,6 +16,7 @@ mod answer;
 mod device;
 mod grant;
 mod hint;
+mod identity;
 mod mechanism;
 mod oauthbearer;
 mod presets;
@@ -30,15 +32,17 @@ pub use device::{
 };
 pub use grant::{ClientRegistration, Endpoints, Grant, UnknownGrant};
 pub use hint::{Hint, hint};
+pub use identity::{ExpectedIdToken, IdTokenError, SignedIn, read_id_token, token_claims};
 pub use mechanism::Mechanism;
 pub use oauthbearer::oauthbearer;
 pub use provider::{
     Cloud, LimitsSource, PROVIDER_NAMES, PresetError, ProviderPreset, SubmissionLimits,
-    SubmissionTls, authorization_parameters, every_preset, pasted_redirect, preset,
+    SubmissionTls, authorization_parameters, every_preset, identity_scopes, issuer,
+    pasted_redirect, preset, revocation_url,
 };
 pub use redirect::{RedirectError, read_redirect};
 pub use request::{
     AuthorizationRequest, HttpRequest, RequestError, authorization_url, client_credentials_request,
-    code_request, refresh_request,
+    code_request, refresh_request, revocation_request,
 };
 pub use xoauth2::{SaslError, xoauth2};

@@ -239,6 +239,40 @@ pub fn authorization_parameters(name: &str) -> &'static [(&'static str, &'static
     }
 }
 
+/// What the provider called `name` is asked for beside its scopes for mail when a person signs in, so
+/// that its ID token names the person. Entra lets these stand beside the scopes of any resource.
+pub fn identity_scopes(name: &str) -> &'static [&'static str] {
+    match name {
+        "office365" | "outlook" | "gmail" => &["openid", "email", "profile"],
+        _ => &[],
+    }
+}
+
+/// Where the provider called `name` ends refresh tokens (RFC 7009). Entra has no such endpoint.
+pub fn revocation_url(name: &str) -> Option<Url> {
+    match name {
+        "gmail" => Url::parse("https://oauth2.googleapis.com/revoke").ok(),
+        _ => None,
+    }
+}
+
+/// The `iss` of the provider called `name`, where it is known before anybody has signed in: Entra's
+/// has the directory's id in it, which a domain or `organizations` does not tell.
+pub fn issuer(name: &str, token_url: &Url) -> Option<String> {
+    match name {
+        "office365" => {
+            let tenant = token_url.path_segments()?.next()?;
+            let is_id = tenant.split('-').map(str::len).eq([8, 4, 4, 4, 12])
+                && tenant.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+            let tenant = tenant.to_ascii_lowercase();
+            is_id.then(|| format!("https://{}/{tenant}/v2.0", token_url.authority()))
+        }
+        "gmail" => Some("https://accounts.google.com".to_owned()),
+        "fastmail" => Some("https://api.fastmail.com".to_owned()),
+        _ => None,
+    }
+}
+
 /// The address at which a browser ends after a sign-in at the provider called `name`, if that
 /// takes no http://localhost. Nobody listens there: the address has to be pasted.
 pub fn pasted_redirect(name: &str) -> Option<Url> {
@@ -383,6 +417,20 @@ mod tests {
             let scopes = preset.scopes(Grant::ClientCredentials).unwrap();
             assert_eq!(scopes, [format!("{program}/.default")]);
         }
+    }
+
+    #[test]
+    fn the_issuer_is_known_where_the_directory_is() {
+        let issuer = |tenant| {
+            issuer("office365", &preset("office365", tenant, None).unwrap().endpoints.token)
+        };
+        assert_eq!(issuer(None), None);
+        assert_eq!(issuer(Some("contoso.onmicrosoft.com")), None);
+        assert_eq!(
+            issuer(Some("72F988BF-86f1-41af-91ab-2d7cd011db47")).as_deref(),
+            Some("https://login.microsoftonline.com/72f988bf-86f1-41af-91ab-2d7cd011db47/v2.0")
+        );
+        assert_eq!(revocation_url("gmail").unwrap().scheme(), "https");
     }
 
     #[test]

@@ -7,13 +7,19 @@ use url::form_urlencoded;
 
 use crate::base::{Printable, Secret};
 use crate::oauth::hint;
+use crate::oauth::identity::is_issuer;
 
 /// Characters of a redirect URL. Entra's codes have up to about 2,000.
 const REDIRECT_OCTETS: usize = 16_384;
 
 /// The code of a redirect. `text` is the URL, the target of the request line (`/?code=…`) or only
-/// the query; a pasted text may be quoted and broken into lines.
-pub fn read_redirect(text: &str, expected_state: &Secret) -> Result<Secret, RedirectError> {
+/// the query; a pasted text may be quoted and broken into lines. Where the provider's issuer is known,
+/// an `iss` beside the code has to be that one (RFC 9207 §2.4); not every provider sends it.
+pub fn read_redirect(
+    text: &str,
+    expected_state: &Secret,
+    issuer: Option<&str>,
+) -> Result<Secret, RedirectError> {
     if text.len() > REDIRECT_OCTETS {
         return Err(RedirectError::NotARedirect);
     }
@@ -39,6 +45,14 @@ pub fn read_redirect(text: &str, expected_state: &Secret) -> Result<Secret, Redi
         Some(state) if state == *expected_state => {}
         Some(_) => return Err(RedirectError::WrongState),
         None => return Err(RedirectError::NoState),
+    }
+    if let (Some(expected), Some(found)) = (issuer, parameter("iss")?)
+        && !is_issuer(&found, expected)
+    {
+        return Err(RedirectError::WrongIssuer {
+            found: Printable::text(&found).to_string(),
+            expected: expected.to_owned(),
+        });
     }
     if let Some(error) = parameter("error")? {
         let description = parameter("error_description")?.unwrap_or_default();
@@ -72,6 +86,17 @@ pub enum RedirectError {
     /// A parameter is there twice.
     #[error("the address has a parameter twice; start the sign-in again")]
     Ambiguous,
+    /// Another authorization server answered.
+    #[error(
+        "the sign-in was answered by {found} and not by {expected}, so its code is not used; sign \
+         in again, and follow no other address than the one shown here"
+    )]
+    WrongIssuer {
+        /// `iss`, safe to show.
+        found: String,
+        /// The provider's.
+        expected: String,
+    },
     /// The provider or the person said no.
     #[error("the provider refused the sign-in: {error}: {description}{}", hint_text(hint))]
     Refused {
@@ -109,7 +134,7 @@ mod tests {
             "<http://localhost:4711/?code=c%2Fde&state=st%2Bte&error=>",
         ];
         for text in cases {
-            assert_eq!(read_redirect(text, &state), Ok(Secret::new("c/de")), "{text}");
+            assert_eq!(read_redirect(text, &state, None), Ok(Secret::new("c/de")), "{text}");
         }
     }
 
@@ -130,23 +155,41 @@ mod tests {
             ("/?state=right", RedirectError::NoCode),
         ];
         for (text, expected) in cases {
-            assert_eq!(read_redirect(text, &state), Err(expected), "{text}");
+            assert_eq!(read_redirect(text, &state, None), Err(expected), "{text}");
         }
     }
 
     #[test]
     fn a_refusal_is_shown_without_control_characters_and_with_its_hint() {
         let text = "/?state=s&code=c&error=access_denied&error_description=AADSTS65004%1b%5b31m";
-        let refused = read_redirect(text, &Secret::new("s")).unwrap_err();
+        let refused = read_redirect(text, &Secret::new("s"), None).unwrap_err();
         let shown = refused.to_string();
         assert!(shown.contains("access_denied: AADSTS65004\\u{1b}[31m"), "{shown}");
         assert!(matches!(refused, RedirectError::Refused { hint: Some(_), .. }));
     }
 
+    #[test]
+    fn another_issuer_is_refused_where_ours_is_known() {
+        let (state, ours) = (Secret::new("s"), Some("https://login.example/t"));
+        let answer = |iss: &str| format!("/?code=c&state=s{iss}");
+        for (iss, issuer, is_fine) in [
+            ("", ours, true),
+            ("&iss=https%3A%2F%2Flogin.example%2Ft", ours, true),
+            ("&iss=https%3A%2F%2Fevil.example%2Ft", None, true),
+            ("&iss=https%3A%2F%2Fevil.example%2Ft", ours, false),
+            ("&error=x&iss=https%3A%2F%2Fevil.example%2Ft", ours, false),
+        ] {
+            let read = read_redirect(&answer(iss), &state, issuer);
+            assert_eq!(read.is_ok(), is_fine, "{iss}");
+            let is_wrong = matches!(read, Err(RedirectError::WrongIssuer { .. }));
+            assert_eq!(is_wrong, !is_fine, "{iss}");
+        }
+    }
+
     proptest! {
         #[test]
         fn no_text_panics_and_none_passes_without_the_state(text in "\\PC{0,200}") {
-            prop_assert!(read_redirect(&text, &Secret::new("a state that is not in it")).is_err());
+            prop_assert!(read_redirect(&text, &Secret::new("a state that is not in it"), None).is_err());
         }
     }
 }

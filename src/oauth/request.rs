@@ -9,12 +9,14 @@ use std::cell::RefCell;
 use std::fmt;
 
 use oauth2::basic::{BasicClient, BasicErrorResponse, BasicTokenResponse};
+use oauth2::http::Method;
+use oauth2::http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use oauth2::{
     AuthType, AuthUrl, AuthorizationCode, ClientId, ClientSecret, CsrfToken, EndpointNotSet,
     EndpointSet, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RefreshToken, RequestTokenError,
     Scope, TokenUrl,
 };
-use url::Url;
+use url::{Url, form_urlencoded};
 
 use crate::base::Secret;
 use crate::oauth::ClientRegistration;
@@ -49,8 +51,8 @@ impl HttpRequest {
 
     /// What in the form is secret: answers are searched for it.
     pub fn secrets(&self) -> Vec<Secret> {
-        const NAMES: [&str; 5] =
-            ["client_secret", "code", "code_verifier", "device_code", "refresh_token"];
+        const NAMES: [&str; 6] =
+            ["client_secret", "code", "code_verifier", "device_code", "refresh_token", "token"];
         url::form_urlencoded::parse(self.0.body())
             .filter(|(name, _)| NAMES.contains(&name.as_ref()))
             .map(|(_, value)| Secret::new(value))
@@ -84,6 +86,9 @@ pub struct AuthorizationRequest<'a> {
     pub verifier: &'a Secret,
     /// Comes back with the redirect and has to be the same.
     pub state: &'a Secret,
+    /// Comes back in the ID token and has to be the same (OpenID Connect Core §3.1.2.1); for
+    /// requests that ask for one, with the scope `openid`.
+    pub nonce: Option<&'a Secret>,
     /// The address to sign in with, as a suggestion to the person.
     pub login_hint: Option<&'a str>,
     /// What this provider wants beside the standard.
@@ -101,6 +106,9 @@ pub fn authorization_url(request: &AuthorizationRequest<'_>) -> Result<Url, Requ
         .authorize_url(|| state)
         .add_scopes(request.scopes.iter().cloned().map(Scope::new))
         .set_pkce_challenge(challenge);
+    if let Some(nonce) = request.nonce {
+        url = url.add_extra_param("nonce", nonce.expose());
+    }
     if let Some(hint) = request.login_hint {
         url = url.add_extra_param("login_hint", hint);
     }
@@ -150,6 +158,29 @@ pub fn client_credentials_request(
     let client = asking(token_url, client);
     let scopes = scopes.iter().cloned().map(Scope::new);
     captured(|send| client.exchange_client_credentials().add_scopes(scopes).request(&send))
+}
+
+/// Ends a refresh token, and with it every access token that came from it: RFC 7009 §2.1.
+pub fn revocation_request(
+    revoke_url: &Url,
+    client: &ClientRegistration,
+    refresh_token: &Secret,
+) -> Result<HttpRequest, RequestError> {
+    let mut form = form_urlencoded::Serializer::new(String::new());
+    form.append_pair("token", refresh_token.expose());
+    form.append_pair("token_type_hint", "refresh_token");
+    form.append_pair("client_id", &client.id);
+    if let Some(secret) = &client.secret {
+        form.append_pair("client_secret", secret.expose());
+    }
+    let mut request = oauth2::http::Request::new(form.finish().into_bytes());
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() =
+        revoke_url.as_str().parse().map_err(|why| RequestError::Unwritable(format!("{why}")))?;
+    let headers = request.headers_mut();
+    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+    Ok(HttpRequest(request))
 }
 
 fn asking(
@@ -247,6 +278,7 @@ mod tests {
             scopes: &scopes,
             verifier: &Secret::new(VERIFIER),
             state: &Secret::new("st&te"),
+            nonce: Some(&Secret::new("once")),
             login_hint: Some("scanner@contoso.com"),
             extra: &[("prompt", "consent")],
         })
@@ -258,6 +290,7 @@ mod tests {
             ("code_challenge_method", "S256"),
             ("fixed", "1"),
             ("login_hint", "scanner@contoso.com"),
+            ("nonce", "once"),
             ("prompt", "consent"),
             ("redirect_uri", "http://localhost:4711/"),
             ("response_type", "code"),
@@ -302,6 +335,15 @@ mod tests {
                     ("client_id", "app id"),
                     ("client_secret", "s&cret="),
                     ("scope", "https://outlook.office365.com/.default"),
+                ]),
+            ),
+            (
+                revocation_request(&token_url, &secret, &refresh),
+                pairs(&[
+                    ("token", "r/fresh"),
+                    ("token_type_hint", "refresh_token"),
+                    ("client_id", "app id"),
+                    ("client_secret", "s&cret="),
                 ]),
             ),
         ];

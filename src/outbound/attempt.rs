@@ -175,7 +175,7 @@ impl Upstream {
         loop {
             let session = UpstreamSession::open(self.endpoint.clone()).await;
             let mut session = session.map_err(hindered)?;
-            let user = self.account.mailbox.as_str();
+            let user = self.account.user().as_str();
             let Provider { smtp, mechanism, .. } = &self.account.provider;
             let response = mechanism.response(user, &token.secret, &smtp.host, smtp.port);
             let response = response.map_err(|error| {

@@ -14,7 +14,7 @@ use crate::sim::http::Asked;
 use crate::sim::options::Flavour;
 
 /// Scope words that need no resource.
-const OPENID_SCOPES: [&str; 4] = ["openid", "email", "profile", "offline_access"];
+pub(super) const OPENID_SCOPES: [&str; 4] = ["openid", "email", "profile", "offline_access"];
 
 /// What a browser gets for a request.
 pub(super) fn answer(shared: &Shared, tenant: &str, asked: &Asked) -> Answer {
@@ -51,6 +51,7 @@ pub(super) fn answer(shared: &Shared, tenant: &str, asked: &Asked) -> Answer {
         redirect_uri: field("redirect_uri"),
         challenge: field("code_challenge"),
         scope: field("scope"),
+        nonce: asked.one("nonce").map(str::to_owned),
     };
     let code = shared.grants().issue_code(consent, shared.options.clock.now());
     let session_state = random_guid();

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::base::Timestamp;
 use crate::sim::Shared;
-use crate::sim::authorize::{escape, page};
+use crate::sim::authorize::{OPENID_SCOPES, escape, page};
 use crate::sim::fault::Answer;
 use crate::sim::grants::{Denied, random_text};
 use crate::sim::http::Asked;
@@ -130,7 +130,7 @@ fn begin(shared: &Shared, tenant: &str, asked: &Asked) -> Result<Answer, Refused
     let client = token_endpoint::authenticated_client(shared, asked)?;
     let scope = required(asked, "scope")?;
     let allowed = shared.options.device_scopes();
-    let is_allowed = |word: &str| word == "offline_access" || allowed.contains(&word);
+    let is_allowed = |word: &str| OPENID_SCOPES.contains(&word) || allowed.contains(&word);
     if let Some(bad) = scope.split_whitespace().find(|word| !is_allowed(word)) {
         let text = format!("The provided value for scope '{bad}' is not valid on a device.");
         return Err(Refused(400, "invalid_scope", 70_011, text));

@@ -33,6 +33,7 @@ pub(super) struct Consent {
     pub(super) redirect_uri: String,
     pub(super) challenge: String,
     pub(super) scope: String,
+    pub(super) nonce: Option<String>,
 }
 
 #[derive(Debug)]
@@ -70,6 +71,8 @@ pub(super) struct Issued {
     pub(super) scope: String,
     pub(super) access_token: String,
     pub(super) refresh_token: Option<String>,
+    /// For the ID token of a code.
+    pub(super) nonce: Option<String>,
 }
 
 /// Why nothing is issued.
@@ -133,7 +136,8 @@ impl Grants {
         if challenge_of(verifier) != consent.challenge {
             return Err(Denied::VerifierMismatch);
         }
-        Ok(self.issue(options, &consent.user, client, &consent.scope, number, now))
+        let issued = self.issue(options, &consent.user, client, &consent.scope, number, now);
+        Ok(Issued { nonce: consent.nonce, ..issued })
     }
 
     /// Renews by a refresh token, with the same scope or less.
@@ -198,7 +202,13 @@ impl Grants {
     ) -> Issued {
         self.consents += 1;
         let access_token = self.issue_access(options, None, scope, self.consents, now);
-        Issued { user: None, scope: scope.to_owned(), access_token, refresh_token: None }
+        Issued {
+            user: None,
+            scope: scope.to_owned(),
+            access_token,
+            refresh_token: None,
+            nonce: None,
+        }
     }
 
     /// True if this token lets this mailbox send now.
@@ -275,7 +285,13 @@ impl Grants {
             self.refresh.insert(token.clone(), refresh);
             token
         });
-        Issued { user: Some(user.to_owned()), scope: scope.to_owned(), access_token, refresh_token }
+        Issued {
+            user: Some(user.to_owned()),
+            scope: scope.to_owned(),
+            access_token,
+            refresh_token,
+            nonce: None,
+        }
     }
 
     fn issue_access(
@@ -363,6 +379,7 @@ mod tests {
             redirect_uri: "http://127.0.0.1:1/".to_owned(),
             challenge: challenge_of(VERIFIER),
             scope: SCOPE.to_owned(),
+            nonce: None,
         }
     }
 

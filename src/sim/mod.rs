@@ -198,11 +198,10 @@ impl Sim {
 
     /// The scopes that a relay asks a person for.
     pub fn scopes(&self) -> Vec<&'static str> {
+        let mail = self.shared.options.delegated_scopes()[0];
         match self.shared.options.flavour {
-            Flavour::ExchangeOnline => {
-                vec![self.shared.options.delegated_scopes()[0], "offline_access"]
-            }
-            Flavour::Gmail => self.shared.options.delegated_scopes().to_vec(),
+            Flavour::ExchangeOnline => vec![mail, "offline_access", "openid", "email"],
+            Flavour::Gmail => vec![mail, "openid", "email"],
         }
     }
 

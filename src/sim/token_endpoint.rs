@@ -262,7 +262,7 @@ fn success(shared: &Shared, asked: &Asked, issued: &Issued) -> Answer {
         body["scope"] = json!(scope.join(" "));
         if scope.contains(&"openid") {
             let client = asked.one("client_id").unwrap_or("");
-            body["id_token"] = json!(id_token(shared, user, client));
+            body["id_token"] = json!(id_token(shared, user, client, issued.nonce.as_deref()));
         }
     }
     if let Some(token) = &issued.refresh_token {
@@ -274,9 +274,9 @@ fn success(shared: &Shared, asked: &Asked, issued: &Issued) -> Answer {
 }
 
 /// An ID token with the claims that name a person. Its signature is noise.
-fn id_token(shared: &Shared, user: &str, client: &str) -> String {
+fn id_token(shared: &Shared, user: &str, client: &str, nonce: Option<&str>) -> String {
     let now = shared.options.clock.now().as_millis() / 1_000;
-    let claims = json!({
+    let mut claims = json!({
         "aud": client,
         "iss": format!("{}{}/v2.0", shared.base_url, shared.options.tenant),
         "iat": now,
@@ -288,6 +288,9 @@ fn id_token(shared: &Shared, user: &str, client: &str) -> String {
         "sub": random_text(43),
         "ver": "2.0",
     });
+    if let Some(nonce) = nonce {
+        claims["nonce"] = json!(nonce);
+    }
     let header = json!({ "typ": "JWT", "alg": "RS256", "kid": "simulated" });
     let part = |value: serde_json::Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
     format!("{}.{}.{}", part(header), part(claims), random_text(342))

@@ -33,8 +33,8 @@ pub use body::{Body, BodyReader, BodyWriter};
 pub use directory::DaemonLock;
 pub use error::StoreError;
 pub use record::{
-    AccountTotals, NewGrant, QueuedMessage, RecipientState, SetAside, Settled, StoredCredential,
-    StoredGrant, StoredRecipient, Submission, Suspension,
+    AccountTotals, NewGrant, Origin, QueuedMessage, RecipientState, SetAside, Settled,
+    StoredCredential, StoredGrant, StoredRecipient, StoredTrouble, Submission, Suspension,
 };
 
 use directory::DataDir;
@@ -266,6 +266,18 @@ impl Store {
         self.change(move |rows| rows.remove_grant(&account)).await
     }
 
+    /// Notes what keeps an account from getting a token. It stays until the next trouble.
+    pub async fn note_trouble(&self, account: &str, reason: &str) -> Result<(), StoreError> {
+        let (account, reason, now) = (account.to_owned(), reason.to_owned(), self.0.clock.now());
+        self.0.engine.write(0, move |c| AccountRows(c).note_trouble(&account, &reason, now)).await
+    }
+
+    /// What kept an account from getting a token the last time, if anything ever did.
+    pub async fn trouble(&self, account: &str) -> Result<Option<StoredTrouble>, StoreError> {
+        let account = account.to_owned();
+        self.0.engine.read(move |c| AccountRows(c).trouble(&account)).await
+    }
+
     /// Takes or prolongs the right to renew an account's tokens, which one holder has at a time.
     /// True if it is `holder`'s until then; a lease that has run out is free.
     pub async fn lease(
@@ -354,6 +366,7 @@ fn seal_grant(
         obtained_at: grant.obtained_at,
         obtained_by: grant.obtained_by.clone(),
         retired: grant.retired.clone(),
+        origin: grant.origin.clone(),
     })
 }
 
@@ -370,6 +383,7 @@ fn unseal_grant(sealer: &Sealer, account: &str, row: GrantRow) -> Result<StoredG
         obtained_at: row.obtained_at,
         obtained_by: row.obtained_by,
         retired: row.retired,
+        origin: row.origin,
         version,
     })
 }

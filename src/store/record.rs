@@ -143,8 +143,30 @@ pub struct StoredGrant {
     /// Why the refresh token can no longer renew, once the provider has said so for good. It is kept
     /// all the same.
     pub retired: Option<String>,
+    /// What it came from. None: it was stored by a version that did not record this.
+    pub origin: Option<Origin>,
     /// Counts the changes of this account's grant; never 0, never used twice.
     pub version: u64,
+}
+
+/// What a grant came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// In which way it was obtained, in words.
+    pub how: String,
+    /// When; renewals do not change it.
+    pub at: Timestamp,
+    /// The configuration that it was obtained with. A grant is of no use to another one.
+    pub bound_to: String,
+}
+
+/// What kept an account from getting a token the last time. It may be over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredTrouble {
+    /// What it was, and what to do, safe to show.
+    pub reason: String,
+    /// When it was met.
+    pub at: Timestamp,
 }
 
 /// A grant to be stored.
@@ -163,6 +185,8 @@ pub struct NewGrant {
     /// Why the refresh token can no longer renew, once the provider has said so for good. It is kept
     /// all the same.
     pub retired: Option<String>,
+    /// What it came from. None: it was stored by a version that did not record this.
+    pub origin: Option<Origin>,
 }
 
 /// A credential that was made with the command line and not with the configuration.

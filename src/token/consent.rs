@@ -18,11 +18,13 @@ use crate::base::{Clock, Secret, Timestamp, limits};
 use crate::config::{Account, AccountName};
 use crate::net::{HttpClient, HttpPatience, HttpSetupError};
 use crate::oauth::{
-    AuthorizationRequest, Grant, RedirectError, Refusal, RequestError, TokenAnswer,
-    authorization_parameters, authorization_url, code_request, pasted_redirect, read_redirect,
+    AuthorizationRequest, Grant, IdTokenError, RedirectError, Refusal, RequestError, TokenAnswer,
+    authorization_parameters, authorization_url, code_request, pasted_redirect,
 };
-use crate::store::{NewGrant, Store, StoreError};
-use crate::token::loopback::Loopback;
+use crate::store::{NewGrant, Origin, Store, StoreError};
+use crate::token::binding::binding;
+use crate::token::identity::{identify, sign_in_scopes};
+use crate::token::loopback::{ExpectedRedirect, Loopback};
 use crate::token::manager::exchange;
 use crate::token::pace::TokenPace;
 
@@ -39,7 +41,8 @@ pub struct Consent {
     redirect: Url,
     url: Url,
     verifier: Secret,
-    state: Arc<Secret>,
+    expected: Arc<ExpectedRedirect>,
+    nonce: Option<Secret>,
     deadline: Instant,
     code: Option<Secret>,
 }
@@ -49,7 +52,7 @@ pub struct Consent {
 pub struct Consented {
     /// The account.
     pub account: AccountName,
-    /// The address of whoever signed in, if the provider said so. Not compared with anything.
+    /// The address of whoever signed in, which is who was to; none if the provider does not say.
     pub signed_in: Option<String>,
     /// When the first access token ends; it is renewed before.
     pub expires_at: Timestamp,
@@ -84,14 +87,21 @@ impl Consent {
             Url::parse(&redirect).expect("a name and a port number are a URL")
         });
         let (verifier, state) = (random_text()?, random_text()?);
+        let scopes = sign_in_scopes(account);
+        // Only who is asked for an ID token sends the nonce back.
+        let nonce = match scopes.iter().any(|scope| scope == "openid") {
+            true => Some(random_text()?),
+            false => None,
+        };
         let url = authorization_url(&AuthorizationRequest {
             endpoint,
             client: &account.client,
             redirect: &redirect,
-            scopes: &account.provider.scopes,
+            scopes: &scopes,
             verifier: &verifier,
             state: &state,
-            login_hint: Some(account.mailbox.as_str()),
+            nonce: nonce.as_ref(),
+            login_hint: Some(account.user().as_str()),
             extra: authorization_parameters(&account.provider.name),
         })?;
         Ok(Self {
@@ -103,7 +113,8 @@ impl Consent {
             redirect,
             url,
             verifier,
-            state: Arc::new(state),
+            expected: Arc::new(ExpectedRedirect { state, issuer: account.provider.issuer.clone() }),
+            nonce,
             deadline: Instant::now() + limits::CONSENT,
             code: None,
         })
@@ -123,7 +134,7 @@ impl Consent {
     /// line can wait for a pasted address at the same time.
     pub async fn wait(&mut self) -> Result<(), ConsentError> {
         if self.code.is_none() {
-            let redirect = self.loopback.redirect(&self.state);
+            let redirect = self.loopback.redirect(&self.expected);
             let code = timeout_at(self.deadline, redirect).await;
             self.code = Some(code.map_err(|_| ConsentError::TimedOut)??);
         }
@@ -135,7 +146,7 @@ impl Consent {
         if Instant::now() >= self.deadline {
             return Err(ConsentError::TimedOut);
         }
-        self.code = Some(read_redirect(text, &self.state)?);
+        self.code = Some(self.expected.read(text)?);
         Ok(())
     }
 
@@ -158,7 +169,10 @@ impl Consent {
             code_request(&provider.token_url, client, &self.redirect, code, &self.verifier)?;
         let asked_at = self.clock.now();
         let answer = exchange(&self.http, request).await?;
-        keep(&self.account, &self.store, answer, asked_at).await
+        let now = self.clock.now();
+        let signed_in =
+            identify(&self.account, answer.id_token.as_ref(), self.nonce.as_ref(), now)?;
+        keep(&self.account, &self.store, answer, signed_in, asked_at).await
     }
 }
 
@@ -167,6 +181,7 @@ pub(super) async fn keep(
     account: &Account,
     store: &Store,
     answer: TokenAnswer,
+    signed_in: Option<String>,
     asked_at: Timestamp,
 ) -> Result<Consented, ConsentError> {
     let Account { provider, name, .. } = account;
@@ -179,22 +194,25 @@ pub(super) async fn keep(
         access_token: Some(answer.access_token),
         expires_at: Some(expires_at),
         obtained_at: asked_at,
-        obtained_by: answer.id_token_address.clone(),
+        obtained_by: signed_in.clone(),
         retired: None,
+        origin: Some(Origin {
+            how: account.grant.as_str().to_owned(),
+            at: asked_at,
+            bound_to: binding(account),
+        }),
     };
-    let generation = put(name, store, grant).await?;
+    let generation = put_grant(store, name.as_str(), grant).await?;
     tracing::info!(account = %name, grant = %account.grant, event = "signed_in", %expires_at, "token");
-    Ok(Consented {
-        account: name.clone(),
-        signed_in: answer.id_token_address,
-        expires_at,
-        generation,
-    })
+    Ok(Consented { account: name.clone(), signed_in, expires_at, generation })
 }
 
-/// Stores the new grant whatever is there: the person's word is newer than any renewal.
-async fn put(account: &AccountName, store: &Store, grant: NewGrant) -> Result<u64, ConsentError> {
-    let account = account.as_str();
+/// Stores a new grant whatever is there: a person's word is newer than any renewal.
+pub(super) async fn put_grant(
+    store: &Store,
+    account: &str,
+    grant: NewGrant,
+) -> Result<u64, ConsentError> {
     let mut tries = 0;
     loop {
         let expected = match store.grant(account).await {
@@ -287,6 +305,32 @@ pub enum ConsentError {
     /// The code was not redeemed. It can be used once only, so the sign-in starts again.
     #[error("the provider did not hand out a token: {0}")]
     Refused(#[from] Refusal),
+    /// Somebody else signed in.
+    #[error(
+        "{signed_in} signed in, and {wanted} was to, so nothing was stored. Sign in again as \
+         {wanted} (in a private window, if the browser does not ask who you are). If {signed_in} may \
+         send as {mailbox} and shall do so, write signs_in_as = \"{signed_in}\" into its [[account]]"
+    )]
+    SomebodyElse {
+        /// Who signed in, safe to show.
+        signed_in: String,
+        /// Who was to.
+        wanted: String,
+        /// Whose mail it is about.
+        mailbox: String,
+    },
+    /// The provider did not say who signed in, although it is one that does.
+    #[error(
+        "{provider} did not say who signed in, so nothing was stored; sign in again and agree to \
+         all that is asked for"
+    )]
+    Nobody {
+        /// The provider.
+        provider: String,
+    },
+    /// What the provider said about who signed in is not for us.
+    #[error("{0}, so nothing was stored; sign in again")]
+    IdToken(#[from] IdTokenError),
     /// There is no refresh token, so mail would stop when the access token ends.
     #[error(
         "the provider handed out no refresh token, so nothing was stored: mail would stop within \

@@ -16,10 +16,11 @@ use crate::config::{Account, Provider};
 use crate::net::{HttpClient, HttpPatience};
 use crate::oauth::{
     DeviceCode, DevicePoll, Grant, Refusal, TokenAnswer, device_code_request, device_token_request,
-    preset, read_device_code, read_device_poll,
+    identity_scopes, preset, read_device_code, read_device_poll,
 };
 use crate::store::Store;
 use crate::token::consent::{ConsentError, Consented, keep};
+use crate::token::identity::{identify, sign_in_scopes};
 use crate::token::manager::exchange_for;
 
 /// How often to ask whether the person is done. Tests are in more of a hurry.
@@ -77,10 +78,10 @@ impl DeviceConsent {
                 return Err(ConsentError::NotNeeded { account: account.name.clone(), grant });
             }
         }
-        let Provider { device_url, scopes, ca_file, .. } = &account.provider;
+        let Provider { device_url, ca_file, .. } = &account.provider;
         let device_url = device_url.as_ref().ok_or_else(|| no_device(&account.provider))?;
         let http = HttpClient::new(ca_file.as_deref(), HttpPatience::default())?;
-        let request = device_code_request(device_url, &account.client, scopes)?;
+        let request = device_code_request(device_url, &account.client, &sign_in_scopes(account))?;
         let code = exchange_for(&http, request, read_device_code).await?;
         let deadline = Instant::now() + code.expires_in;
         let (account, store, clock) = (account.clone(), store.clone(), clock.clone());
@@ -109,7 +110,14 @@ impl DeviceConsent {
             polling.pause().await?;
             let asked_at = self.clock.now();
             if let Some(answer) = polling.heard(self.ask().await)? {
-                return keep(&self.account, &self.store, answer, asked_at).await;
+                let id_token = answer.id_token.as_ref();
+                let signed_in = identify(&self.account, id_token, None, self.clock.now())?;
+                let provider = &self.account.provider.name;
+                // Without a nonce, nothing but the scopes says that the provider was asked.
+                if signed_in.is_none() && !identity_scopes(provider).is_empty() {
+                    return Err(ConsentError::Nobody { provider: provider.clone() });
+                }
+                return keep(&self.account, &self.store, answer, signed_in, asked_at).await;
             }
         }
     }
@@ -206,7 +214,7 @@ mod tests {
             refresh_token: Some(Secret::new("r")),
             expires_in: None,
             scope: None,
-            id_token_address: None,
+            id_token: None,
         }))
     }
 

@@ -24,6 +24,19 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// For the browser to take its page.
 const PAGE: Duration = Duration::from_secs(2);
 
+/// What a redirect has to carry to be ours.
+pub(super) struct ExpectedRedirect {
+    pub(super) state: Secret,
+    pub(super) issuer: Option<String>,
+}
+
+impl ExpectedRedirect {
+    /// The code of a redirect, or of an address that was pasted.
+    pub(super) fn read(&self, text: &str) -> Result<Secret, RedirectError> {
+        read_redirect(text, &self.state, self.issuer.as_deref())
+    }
+}
+
 /// Waits for one redirect.
 pub(super) struct Loopback {
     ipv4: TcpListener,
@@ -48,7 +61,10 @@ impl Loopback {
 
     /// The code of the redirect with this state, or the provider's refusal. May be dropped and
     /// called again.
-    pub(super) async fn redirect(&mut self, state: &Arc<Secret>) -> Result<Secret, RedirectError> {
+    pub(super) async fn redirect(
+        &mut self,
+        expected: &Arc<ExpectedRedirect>,
+    ) -> Result<Secret, RedirectError> {
         loop {
             let has_room = self.visits.len() < limits::CONSENT_CONNECTIONS;
             tokio::select! {
@@ -59,8 +75,8 @@ impl Loopback {
                 }
                 accepted = accept(&self.ipv4, self.ipv6.as_ref()), if has_room => match accepted {
                     Ok(stream) => {
-                        let state = state.clone();
-                        self.visits.spawn(async move { visit(stream, &state).await });
+                        let expected = expected.clone();
+                        self.visits.spawn(async move { visit(stream, &expected).await });
                     }
                     Err(_) => sleep(ACCEPT_AGAIN).await,
                 },
@@ -81,9 +97,12 @@ async fn accept(ipv4: &TcpListener, ipv6: Option<&TcpListener>) -> io::Result<Tc
 }
 
 /// One connection: None if the redirect has still to come.
-async fn visit(mut stream: TcpStream, state: &Secret) -> Option<Result<Secret, RedirectError>> {
+async fn visit(
+    mut stream: TcpStream,
+    expected: &ExpectedRedirect,
+) -> Option<Result<Secret, RedirectError>> {
     let head = timeout(limits::CONSENT_READ, read_head(&mut stream)).await.ok()?.ok()?;
-    let (page, outcome) = judge(&head, state);
+    let (page, outcome) = judge(&head, expected);
     // The browser gets its page before anything slow happens; if it has gone, so be it.
     let _ = timeout(PAGE, async {
         stream.write_all(page.response().as_bytes()).await?;
@@ -109,7 +128,10 @@ async fn read_head(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     Ok(head)
 }
 
-fn judge(head: &[u8], state: &Secret) -> (Page, Option<Result<Secret, RedirectError>>) {
+fn judge(
+    head: &[u8],
+    expected: &ExpectedRedirect,
+) -> (Page, Option<Result<Secret, RedirectError>>) {
     let line = head.split(|&byte| byte == b'\r').next().unwrap_or_default();
     let Ok(line) = std::str::from_utf8(line) else { return (Page::BadRequest, None) };
     let mut words = line.split(' ');
@@ -127,11 +149,13 @@ fn judge(head: &[u8], state: &Secret) -> (Page, Option<Result<Secret, RedirectEr
     if !target.starts_with("/?") {
         return (Page::NotFound, None);
     }
-    match read_redirect(target, state) {
+    match expected.read(target) {
         Ok(code) => (Page::Arrived, Some(Ok(code))),
         Err(refused @ RedirectError::Refused { .. }) => (Page::Refused, Some(Err(refused))),
-        // Our state and still no code: nobody else can have sent that.
-        Err(error @ RedirectError::NoCode) => (Page::Refused, Some(Err(error))),
+        // Our state and still no code that we could use: a stranger cannot have sent that.
+        Err(error @ (RedirectError::NoCode | RedirectError::WrongIssuer { .. })) => {
+            (Page::Refused, Some(Err(error)))
+        }
         Err(
             RedirectError::NotARedirect
             | RedirectError::NoState
@@ -203,10 +227,22 @@ mod tests {
 
     #[test]
     fn only_the_right_state_ends_the_wait() {
-        let state = Secret::new("right");
+        let issuer = Some("https://login.example".to_owned());
+        let expected = ExpectedRedirect { state: Secret::new("right"), issuer };
         let cases = [
             ("GET /?code=c&state=right HTTP/1.1\r\n", Page::Arrived, true),
             ("GET /?error=access_denied&state=right HTTP/1.1\r\n", Page::Refused, true),
+            (
+                "GET /?code=c&state=right&iss=https://login.example HTTP/1.1\r\n",
+                Page::Arrived,
+                true,
+            ),
+            ("GET /?code=c&state=right&iss=https://evil.example HTTP/1.1\r\n", Page::Refused, true),
+            (
+                "GET /?code=c&state=wrong&iss=https://evil.example HTTP/1.1\r\n",
+                Page::NotOurs,
+                false,
+            ),
             ("GET /?state=right HTTP/1.0\r\n", Page::Refused, true),
             ("GET /?code=c&state=wrong HTTP/1.1\r\n", Page::NotOurs, false),
             ("GET /?error=access_denied&state=wrong HTTP/1.1\r\n", Page::NotOurs, false),
@@ -221,9 +257,9 @@ mod tests {
             ("EHLO there\r\n", Page::BadRequest, false),
             ("\r\n", Page::BadRequest, false),
         ];
-        for (line, expected, is_over) in cases {
-            let (page, outcome) = judge(format!("{line}Host: x\r\n\r\n").as_bytes(), &state);
-            assert_eq!((page, outcome.is_some()), (expected, is_over), "{line}");
+        for (line, page, is_over) in cases {
+            let judged = judge(format!("{line}Host: x\r\n\r\n").as_bytes(), &expected);
+            assert_eq!((judged.0, judged.1.is_some()), (page, is_over), "{line}");
         }
     }
 

@@ -21,7 +21,8 @@ use crate::oauth::{
     Grant, HttpRequest, Refusal, TokenAnswer, client_credentials_request, read_answer,
     refresh_request,
 };
-use crate::store::{NewGrant, Store, StoreError, StoredGrant};
+use crate::store::{NewGrant, Origin, Store, StoreError, StoredGrant};
+use crate::token::binding::changed_since;
 use crate::token::pace::TokenPace;
 use crate::token::slot::{Slot, Unsaved};
 use crate::token::{AccessToken, TokenState, TokenTrouble};
@@ -272,7 +273,7 @@ impl Shared {
         let refresh_token = stored.as_ref().and_then(|grant| grant.refresh_token.as_ref());
         Ok(match ask(slot, refresh_token).await {
             Ok(answer) => {
-                let grant = renewed_grant(answer, stored.as_ref(), asked_at);
+                let grant = renewed_grant(slot, answer, stored.as_ref(), asked_at);
                 let based_on = slot.version();
                 self.save(slot, Unsaved { grant, based_on }, cause).await
             }
@@ -373,6 +374,10 @@ impl Shared {
                 event = trouble.event(), reason = %trouble,
                 retry_in_ms = wait.map(|wait| wait.as_millis() as u64), "token"
             );
+            // For `status`, which is another process. Nothing depends on it.
+            let (store, name, reason) =
+                (self.store.clone(), slot.account.name.clone(), trouble.to_string());
+            tokio::spawn(async move { store.note_trouble(name.as_str(), &reason).await });
         }
         slot.trouble().unwrap_or(trouble)
     }
@@ -459,10 +464,20 @@ fn unreadable(error: StoreError) -> TokenTrouble {
 
 /// The grant after an answer: a refresh token that did not come leaves the old one in force.
 fn renewed_grant(
+    slot: &Slot,
     answer: TokenAnswer,
     stored: Option<&StoredGrant>,
     asked_at: Timestamp,
 ) -> NewGrant {
+    // A grant of another configuration has nothing to leave to this one.
+    let stored = stored.filter(|grant| changed_since(grant, &slot.account).is_none());
+    let grant = slot.account.grant;
+    let origin = stored.and_then(|grant| grant.origin.clone());
+    let origin = origin.filter(|_| grant.needs_sign_in()).unwrap_or_else(|| Origin {
+        how: grant.as_str().to_owned(),
+        at: asked_at,
+        bound_to: slot.bound_to.clone(),
+    });
     NewGrant {
         refresh_token: answer
             .refresh_token
@@ -471,10 +486,9 @@ fn renewed_grant(
         // Counted from before the request: the endpoint counted from somewhere in it.
         expires_at: Some(asked_at + TokenPace::life(answer.expires_in)),
         obtained_at: asked_at,
-        obtained_by: answer
-            .id_token_address
-            .or_else(|| stored.and_then(|grant| grant.obtained_by.clone())),
+        obtained_by: stored.and_then(|grant| grant.obtained_by.clone()),
         retired: None,
+        origin: Some(origin),
     }
 }
 
@@ -486,9 +500,10 @@ fn as_new(stored: StoredGrant) -> NewGrant {
         obtained_at,
         obtained_by,
         retired,
+        origin,
         version: _,
     } = stored;
-    NewGrant { refresh_token, access_token, expires_at, obtained_at, obtained_by, retired }
+    NewGrant { refresh_token, access_token, expires_at, obtained_at, obtained_by, retired, origin }
 }
 
 /// The manager cannot be set up.

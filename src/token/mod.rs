@@ -1,8 +1,10 @@
 //! Floor 3: an access token for every account, at any time, as long as that is possible at all.
 //!
 //! Owns [`TokenManager`], which obtains, keeps and renews tokens, [`Consent`], the sign-in of a
-//! person, and [`DeviceConsent`], the same on another device. It never sends mail, never decides what happens to mail without a token, and no text of
-//! its errors or log lines holds a secret. Sources: RFC 6749, 7636, 8252, 8628, 9700.
+//! person, [`DeviceConsent`], the same on another device, and what else begins and ends a grant:
+//! [`import_grant`], [`log_out`]. It never sends mail, never decides what happens to mail without a
+//! token, and no text of its errors or log lines holds a secret. Sources: RFC 6749, 7636, 8252,
+//! 8628, 9700.
 //!
 //! Invariants:
 //! 1. One request in flight per account: callers in this process wait for each other, other
@@ -12,10 +14,16 @@
 //!    in the store. An answer for a grant that was replaced meanwhile is dropped.
 //! 4. An endpoint that gives no token is asked at most once per step of the back-off; one that wants
 //!    a person is not asked at all until somebody has signed in.
-//! 5. A token that may still be used is handed out whatever the endpoint says.
+//! 5. A grant is used only with the configuration that it was obtained with, and stored only if the
+//!    person who was to sign in did, as far as the provider says who it was.
+//! 6. A token that may still be used is handed out whatever the endpoint says.
 
+mod binding;
 mod consent;
 mod device;
+mod identity;
+mod import;
+mod logout;
 mod loopback;
 mod manager;
 mod pace;
@@ -24,8 +32,11 @@ mod trouble;
 
 use crate::base::{Secret, Timestamp};
 
+pub use binding::changed_since;
 pub use consent::{Consent, ConsentError, Consented};
 pub use device::{DeviceConsent, DevicePace};
+pub use import::import_grant;
+pub use logout::{Revocation, log_out};
 pub use manager::{TokenManager, TokenSetupError};
 pub use pace::TokenPace;
 pub use trouble::TokenTrouble;

@@ -21,6 +21,7 @@ use crate::config::Account;
 use crate::net::HttpClient;
 use crate::oauth::Grant;
 use crate::store::{NewGrant, StoredGrant};
+use crate::token::binding::{binding, changed_since};
 use crate::token::pace::{TokenPace, jitter};
 use crate::token::{AccessToken, TokenState, TokenTrouble};
 
@@ -28,6 +29,8 @@ use crate::token::{AccessToken, TokenState, TokenTrouble};
 pub(super) struct Slot {
     pub(super) account: Arc<Account>,
     pub(super) http: HttpClient,
+    /// What a grant has to be bound to, so that it is ours.
+    pub(super) bound_to: String,
     /// Held by whoever renews: one request in flight.
     pub(super) renewal: tokio::sync::Mutex<()>,
     known: Mutex<Known>,
@@ -87,7 +90,8 @@ impl Slot {
         pace: TokenPace,
     ) -> Self {
         let (renewal, known) = Default::default();
-        Self { account, http, renewal, known, clock, pace }
+        let bound_to = binding(&account);
+        Self { account, http, bound_to, renewal, known, clock, pace }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -164,7 +168,8 @@ impl Slot {
         known.obtained_at = stored.map(|grant| grant.obtained_at);
         known.obtained_by = stored.and_then(|grant| grant.obtained_by.clone());
         known.is_renewable = !self.account.grant.needs_sign_in();
-        if let Some(grant) = stored {
+        let ours = stored.filter(|grant| changed_since(grant, &self.account).is_none());
+        if let Some(grant) = ours {
             known.is_renewable |= grant.refresh_token.is_some();
             if known.refused != Some(version)
                 && let (Some(secret), Some(expires_at)) = (&grant.access_token, grant.expires_at)
@@ -183,10 +188,18 @@ impl Slot {
     fn needs_person(&self, stored: Option<&StoredGrant>) -> Option<String> {
         let name = &self.account.name;
         let sign_in = format!("run `mailbearer login {name}`");
+        let changed = stored.and_then(|grant| changed_since(grant, &self.account));
         match (self.account.grant, stored) {
             (Grant::ClientCredentials, _) => None,
             (Grant::AuthorizationCode | Grant::DeviceCode, None) => {
                 Some(format!("nobody has signed in for {name} yet; {sign_in}"))
+            }
+            (Grant::AuthorizationCode | Grant::DeviceCode, Some(_)) if changed.is_some() => {
+                Some(format!(
+                    "the stored sign-in for {name} belongs to another configuration ({} changed); {sign_in}, \
+                 or restart the relay if it has yet to read the new configuration",
+                    changed.unwrap_or_default()
+                ))
             }
             (Grant::AuthorizationCode | Grant::DeviceCode, Some(grant)) => {
                 match (&grant.retired, &grant.refresh_token) {

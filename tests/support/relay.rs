@@ -200,6 +200,7 @@ pub async fn consent(store: &Store, sim: &Sim) {
         obtained_at: now,
         obtained_by: None,
         retired: None,
+        origin: None,
     };
     store.put_grant(MAILBOX, known, grant).await.unwrap();
 }
@@ -214,6 +215,7 @@ pub async fn expire_stored_token(store: &Store) {
         obtained_at: known.obtained_at,
         obtained_by: None,
         retired: None,
+        origin: None,
     };
     store.put_grant(MAILBOX, known.version, grant).await.unwrap();
 }

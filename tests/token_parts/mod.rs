@@ -231,6 +231,7 @@ impl Home {
             obtained_at: self.clock.now(),
             obtained_by: Some("admin@contoso.com".to_owned()),
             retired: None,
+            origin: None,
         }
     }
 }
@@ -270,6 +271,8 @@ pub fn account(grant: Grant, token_url: Url) -> Arc<Account> {
             authorize_url: Some(Url::parse("https://login.example/authorize").unwrap()),
             token_url,
             device_url: None,
+            revoke_url: None,
+            issuer: None,
             scopes: vec!["mail.send".to_owned(), "offline_access".to_owned()],
             ca_file: None,
             limits: ProviderLimits {
@@ -279,6 +282,7 @@ pub fn account(grant: Grant, token_url: Url) -> Arc<Account> {
                 max_message_octets: None,
             },
         },
+        signs_in_as: None,
         grant,
         client: ClientRegistration {
             id: "the client".to_owned(),

@@ -6,7 +6,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
 use crate::base::Timestamp;
 use crate::store::StoreError;
-use crate::store::record::{StoredCredential, Suspension};
+use crate::store::record::{Origin, StoredCredential, StoredTrouble, Suspension};
 use crate::store::sqlite::Trouble;
 
 /// What may be asked of and done with accounts, on an open transaction.
@@ -22,6 +22,7 @@ pub(in crate::store) struct GrantRow {
     pub(in crate::store) obtained_at: Timestamp,
     pub(in crate::store) obtained_by: Option<String>,
     pub(in crate::store) retired: Option<String>,
+    pub(in crate::store) origin: Option<Origin>,
 }
 
 impl AccountRows<'_> {
@@ -34,7 +35,7 @@ impl AccountRows<'_> {
         let found = self
             .statement(
                 "SELECT version, refresh_token, access_token, expires_at, obtained_at, obtained_by,
-                     retired
+                     retired, origin_how, origin_at, bound_to
                  FROM account_grant WHERE account = ?1 AND is_present",
             )?
             .query_row([account], |row| {
@@ -46,6 +47,12 @@ impl AccountRows<'_> {
                     obtained_at: Timestamp::from_millis(row.get(4)?),
                     obtained_by: row.get(5)?,
                     retired: row.get(6)?,
+                    origin: match (row.get(7)?, row.get(8)?, row.get(9)?) {
+                        (Some(how), Some(at), Some(bound_to)) => {
+                            Some(Origin { how, at: Timestamp::from_millis(at), bound_to })
+                        }
+                        _ => None,
+                    },
                 })
             })
             .optional()?;
@@ -81,8 +88,9 @@ impl AccountRows<'_> {
     pub(in crate::store) fn put_grant(&self, account: &str, row: &GrantRow) -> Result<(), Trouble> {
         self.statement(
             "INSERT OR REPLACE INTO account_grant (account, version, is_present, refresh_token,
-                 access_token, expires_at, obtained_at, obtained_by, retired)
-             VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6, ?7, ?8)",
+                 access_token, expires_at, obtained_at, obtained_by, retired,
+                 origin_how, origin_at, bound_to)
+             VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
         )?
         .execute(params![
             account,
@@ -92,7 +100,10 @@ impl AccountRows<'_> {
             row.expires_at.map(Timestamp::as_millis),
             row.obtained_at.as_millis(),
             row.obtained_by,
-            row.retired
+            row.retired,
+            row.origin.as_ref().map(|origin| &origin.how),
+            row.origin.as_ref().map(|origin| origin.at.as_millis()),
+            row.origin.as_ref().map(|origin| &origin.bound_to)
         ])?;
         Ok(())
     }
@@ -102,7 +113,8 @@ impl AccountRows<'_> {
         let changed = self
             .statement(
                 "UPDATE account_grant SET is_present = 0, refresh_token = NULL, access_token = NULL,
-                     expires_at = NULL, obtained_by = NULL, retired = NULL
+                     expires_at = NULL, obtained_by = NULL, retired = NULL, origin_how = NULL,
+                     origin_at = NULL, bound_to = NULL
                  WHERE account = ?1 AND is_present",
             )?
             .execute([account])?;
@@ -176,6 +188,34 @@ impl AccountRows<'_> {
             .statement("SELECT reason, since FROM suspension WHERE account = ?1")?
             .query_row([account], |row| {
                 Ok(Suspension { reason: row.get(0)?, since: Timestamp::from_millis(row.get(1)?) })
+            })
+            .optional()?;
+        Ok(found)
+    }
+
+    /// Notes trouble with an account's token in the place of the last one.
+    pub(in crate::store) fn note_trouble(
+        &self,
+        account: &str,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<(), Trouble> {
+        self.statement(
+            "INSERT OR REPLACE INTO token_trouble (account, reason, at) VALUES (?1, ?2, ?3)",
+        )?
+        .execute(params![account, reason, now.as_millis()])?;
+        Ok(())
+    }
+
+    /// The trouble that was noted last.
+    pub(in crate::store) fn trouble(
+        &self,
+        account: &str,
+    ) -> Result<Option<StoredTrouble>, Trouble> {
+        let found = self
+            .statement("SELECT reason, at FROM token_trouble WHERE account = ?1")?
+            .query_row([account], |row| {
+                Ok(StoredTrouble { reason: row.get(0)?, at: Timestamp::from_millis(row.get(1)?) })
             })
             .optional()?;
         Ok(found)

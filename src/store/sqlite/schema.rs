@@ -105,6 +105,17 @@ pub(super) const MIGRATIONS: &[&str] = &[
     "
     ALTER TABLE account_grant ADD COLUMN retired TEXT;   -- why it can no longer renew
 ",
+    "
+    ALTER TABLE account_grant ADD COLUMN origin_how TEXT;     -- all three or none
+    ALTER TABLE account_grant ADD COLUMN origin_at  INTEGER;
+    ALTER TABLE account_grant ADD COLUMN bound_to   TEXT;     -- the configuration it belongs to
+
+    CREATE TABLE token_trouble (
+        account TEXT    PRIMARY KEY,
+        reason  TEXT    NOT NULL,
+        at      INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+",
 ];
 
 /// What has to be said of a database before its first table is made.
