@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::exit::Failure;
 use super::table::{Table, print_json};
-use crate::oauth::{Grant, ProviderPreset, every_preset};
+use crate::oauth::{Grant, ProviderPreset, SubmissionLimits, every_preset};
 
 /// Show the providers that are built in: hosts, mechanism, grants, limits
 #[derive(Debug, Args)]
@@ -40,8 +40,10 @@ struct GrantReport {
 #[derive(Serialize)]
 struct LimitsReport {
     sessions: usize,
-    messages_per_minute: u32,
-    recipients_per_day: u32,
+    /// None: no limit is known.
+    messages_per_minute: Option<u32>,
+    /// None: no limit is known.
+    recipients_per_day: Option<u32>,
     max_message_octets: Option<u64>,
     /// `published`, `partly` or `caution`.
     source: &'static str,
@@ -53,8 +55,16 @@ impl Providers {
         if self.json {
             return print_json(&providers);
         }
-        let heading =
-            ["PROVIDER", "CLOUD", "SMTP", "MECHANISM", "SESSIONS", "PER MINUTE", "PER DAY"];
+        let heading = [
+            "PROVIDER",
+            "CLOUD",
+            "SMTP",
+            "MECHANISM",
+            "SESSIONS",
+            "PER MINUTE",
+            "PER DAY",
+            "LIMITS",
+        ];
         let mut table = Table::new(heading);
         for provider in &providers {
             let ProviderReport { smtp_host, smtp_port, limits, .. } = provider;
@@ -64,12 +74,13 @@ impl Providers {
                 format!("{smtp_host}:{smtp_port} {}", provider.smtp_tls),
                 provider.mechanism.to_owned(),
                 limits.sessions.to_string(),
-                limits.messages_per_minute.to_string(),
-                limits.recipients_per_day.to_string(),
+                shown(limits.messages_per_minute),
+                shown(limits.recipients_per_day),
+                limits.source.to_owned(),
             ]);
         }
         table.print("No provider is built in.");
-        println!("\nGrants (of office365, whatever its cloud):");
+        println!("\nGrants (the same in every cloud):");
         let is_first = |provider: &&ProviderReport| provider.cloud.is_none_or(|c| c == "worldwide");
         for provider in providers.iter().filter(is_first) {
             println!("\n{} ({})", provider.provider, provider.title);
@@ -83,6 +94,10 @@ impl Providers {
         println!("\nAny other provider can be described in a [[provider]] of the configuration.");
         Ok(())
     }
+}
+
+fn shown(limit: Option<u32>) -> String {
+    limit.map_or_else(|| "-".to_owned(), |limit| limit.to_string())
 }
 
 fn report(preset: &ProviderPreset) -> ProviderReport {
@@ -100,8 +115,10 @@ fn report(preset: &ProviderPreset) -> ProviderReport {
             .into(),
         limits: LimitsReport {
             sessions: limits.sessions,
-            messages_per_minute: limits.messages_per_minute,
-            recipients_per_day: limits.recipients_per_day,
+            messages_per_minute: Some(limits.messages_per_minute)
+                .filter(|limit| *limit < SubmissionLimits::ANY_RATE),
+            recipients_per_day: Some(limits.recipients_per_day)
+                .filter(|limit| *limit < SubmissionLimits::ANY_RECIPIENTS),
             max_message_octets: limits.max_message_octets,
             source: preset.limits_source.as_str(),
         },

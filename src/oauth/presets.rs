@@ -145,8 +145,8 @@ pub(super) fn hve(tenant: Option<&str>) -> Result<ProviderPreset, PresetError> {
         // No rate limit is known; sessions are our caution.
         limits: SubmissionLimits {
             sessions: CAUTION.sessions,
-            messages_per_minute: 1_000_000,
-            recipients_per_day: 1_000_000_000,
+            messages_per_minute: SubmissionLimits::ANY_RATE,
+            recipients_per_day: SubmissionLimits::ANY_RECIPIENTS,
             max_message_octets: None,
         },
         limits_source: LimitsSource::Partly,

@@ -95,6 +95,13 @@ pub struct SubmissionLimits {
     pub max_message_octets: Option<u64>,
 }
 
+impl SubmissionLimits {
+    /// Stands for no known limit of messages in a minute.
+    pub const ANY_RATE: u32 = 1_000_000;
+    /// Stands for no known limit of recipients in a day.
+    pub const ANY_RECIPIENTS: u32 = 1_000_000_000;
+}
+
 /// Where the limits come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LimitsSource {
