@@ -81,10 +81,10 @@ pub const RESERVED_DESCRIPTORS: u64 = 200;
 /// Clients of one listener that are told at a time that there is no room for them.
 pub const FAREWELLS: usize = 32;
 
-/// Password hashes that are computed at a time: each takes 19 MiB and a core.
+/// Password hashes that are computed at a time: each takes a core, and its memory is kept.
 pub const CONCURRENT_PASSWORD_HASHES: usize = 2;
 
-/// KiB that checking one password may take. New hashes take 19,456 (OWASP); hashes from elsewhere
+/// KiB that checking one password may take. New hashes take 7,168 (OWASP); hashes from elsewhere
 /// are taken up to this.
 pub const PASSWORD_HASH_MEMORY_KIB: u32 = 131_072;
 

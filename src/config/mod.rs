@@ -41,4 +41,4 @@ pub use model::{
     SmtpEndpoint, UpstreamTls,
 };
 pub use network::{IpNetwork, NetworkError};
-pub use password::{PasswordHash, PasswordHashError};
+pub use password::{HashMemory, PasswordHash, PasswordHashError};

@@ -10,12 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use ring::hmac;
-use tokio::sync::Semaphore;
 
 use crate::base::{Secret, limits};
-use crate::config::{
-    Account, AccountName, Config, Credential, Delivery, Network, PasswordHash, PasswordHashError,
-};
+use crate::config::{Account, AccountName, Config, Credential, Delivery, Network, PasswordHash};
+use crate::inbound::hashing::Hashing;
 use crate::mail::AddressPattern;
 use crate::store::{Store, StoreError};
 
@@ -43,7 +41,7 @@ pub struct Access {
     entries: ArcSwap<HashMap<String, Entry>>,
     remembered: Mutex<HashMap<String, Remembered>>,
     key: hmac::Key,
-    hashing: Arc<Semaphore>,
+    hashing: Hashing,
     /// Checked instead when nobody has the presented name, so that it takes the same time.
     decoy: PasswordHash,
 }
@@ -65,16 +63,14 @@ impl Access {
         let random = ring::rand::SystemRandom::new();
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &random)
             .map_err(|_| AccessError::NoRandomNumbers)?;
-        let decoy = tokio::task::spawn_blocking(|| PasswordHash::hash(&Secret::new("decoy")));
-        let decoy = decoy.await.map_err(|_| AccessError::NoRandomNumbers)??;
         let access = Self {
             accounts: config.accounts.iter().map(|a| (a.name.clone(), a.clone())).collect(),
             configured: config.credentials.clone(),
             entries: ArcSwap::default(),
             remembered: Mutex::default(),
             key,
-            hashing: Arc::new(Semaphore::new(limits::CONCURRENT_PASSWORD_HASHES)),
-            decoy,
+            hashing: Hashing::start(limits::CONCURRENT_PASSWORD_HASHES)?,
+            decoy: PasswordHash::decoy(),
         };
         access.reload(store).await?;
         Ok(access)
@@ -142,16 +138,7 @@ impl Access {
         if self.remembers(&name, &hash, password) {
             return entry.map(|entry| entry.client.clone());
         }
-        let permit = self.hashing.clone().acquire_owned().await.ok()?;
-        let is_right = {
-            let (hash, password) = (hash.clone(), password.clone());
-            tokio::task::spawn_blocking(move || {
-                let is_right = hash.verify(&password);
-                drop(permit);
-                is_right
-            })
-        };
-        let is_right = is_right.await.unwrap_or(false);
+        let is_right = self.hashing.verify(hash.clone(), password.clone()).await;
         let entry = entry.filter(|_| is_right)?;
         self.remember(name, hash, password);
         Some(entry.client.clone())
@@ -208,9 +195,9 @@ pub enum AccessError {
     /// The store did not answer.
     #[error("the stored credentials cannot be read: {0}")]
     Store(#[from] StoreError),
-    /// A password could not be hashed.
+    /// There is no thread to hash them on.
     #[error("passwords cannot be checked: {0}")]
-    Hash(#[from] PasswordHashError),
+    Thread(#[from] std::io::Error),
     /// The operating system has no random numbers.
     #[error("passwords cannot be checked: the system gives no random numbers")]
     NoRandomNumbers,

@@ -5,6 +5,7 @@
 //! What a client reads is the verdict and a public text; the cause is in the log.
 
 mod access;
+mod hashing;
 mod listener;
 mod session;
 mod verdict;

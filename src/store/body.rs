@@ -48,7 +48,7 @@ impl BodyWriter {
             self.spill().await?;
         }
         match chunk.len() > limits::BODY_IN_MEMORY_BYTES {
-            true => self.append(chunk).await,
+            true => self.append(chunk).await.map(drop),
             false => {
                 self.buffer.extend_from_slice(&chunk);
                 Ok(())
@@ -85,20 +85,27 @@ impl BodyWriter {
         match self.buffer.is_empty() {
             true => Ok(()),
             false => {
-                let buffer = self.buffer.split().freeze();
-                self.append(buffer).await
+                // The same memory all the way: a large body must not leave a trail of freed blocks.
+                let buffer = std::mem::take(&mut self.buffer);
+                self.buffer = self.append(buffer).await?;
+                self.buffer.clear();
+                Ok(())
             }
         }
     }
 
-    async fn append(&mut self, bytes: Bytes) -> Result<(), StoreError> {
+    /// Appends to the file, and gives the bytes back.
+    async fn append<B>(&mut self, bytes: B) -> Result<B, StoreError>
+    where
+        B: AsRef<[u8]> + Send + 'static,
+    {
         if self.is_broken {
             return Err(self.broken());
         }
         // Stays true if the caller drops this future before the write is known to have worked.
         self.is_broken = true;
         let (file, folder, at) = (self.file.clone(), self.folder.clone(), self.spilled);
-        let length = bytes.len() as u64;
+        let length = bytes.as_ref().len() as u64;
         let written = spawn_blocking(move || {
             let file =
                 match file {
@@ -107,14 +114,15 @@ impl BodyWriter {
                         StoreError::from_io("creating a file in", &folder, &error)
                     })?),
                 };
-            file.write_all_at(&bytes, at)
+            file.write_all_at(bytes.as_ref(), at)
                 .map_err(|error| StoreError::from_io("writing a file in", &folder, &error))?;
-            Ok(file)
+            Ok((file, bytes))
         });
-        self.file = Some(written.await.map_err(|_| StoreError::Closed)??);
+        let (file, bytes) = written.await.map_err(|_| StoreError::Closed)??;
+        self.file = Some(file);
         self.spilled += length;
         self.is_broken = false;
-        Ok(())
+        Ok(bytes)
     }
 
     fn broken(&self) -> StoreError {
