@@ -5,8 +5,13 @@ mod support {
     pub mod relay;
 }
 
-use mailbearer::sim::{Answer, BadCertificate, Cue, Fault, Point};
-use support::relay::{MAILBOX, RECIPIENT, Relay, Setup, consent, expire_stored_token};
+use std::time::Instant;
+
+use mailbearer::base::{Clock, limits};
+use mailbearer::sim::{Answer, BadCertificate, Cue, Fault, Point, SimLimits, SimOptions, SimUser};
+use mailbearer::store::Store;
+use mailbearer::token::{Revocation, log_out};
+use support::relay::{MAILBOX, RECIPIENT, Relay, Setup, consent, consent_of, expire_stored_token};
 
 const MESSAGE: &str = "Date: x\r\nMessage-ID: <1@x>\r\nSubject: x\r\n\r\nbody\r\n";
 
@@ -257,8 +262,54 @@ async fn every_trouble_of_the_token_endpoint_keeps_the_mail() {
         relay.sim.script().clear();
         consent(relay.daemon.store(), &relay.sim).await;
         relay.daemon.store().resume(MAILBOX).await.unwrap();
-        relay.sim.received(1).await.unwrap();
+        relay.sim.received(1).await.unwrap_or_else(|overdue| panic!("{name}: {overdue}"));
         relay.until_totals(0, 0).await;
         relay.stop().await;
     }
+}
+
+#[tokio::test]
+async fn a_delegate_who_was_declared_is_the_user_that_upstream_is_told() {
+    let users =
+        vec![SimUser::new(MAILBOX), SimUser::new("operator@contoso.com").sending_as(MAILBOX)];
+    let setup = Setup {
+        options: SimOptions { users, ..SimOptions::default() },
+        account: "signs_in_as = \"operator@contoso.com\"\n".to_owned(),
+        has_grant: false,
+        ..Setup::default()
+    };
+    let relay = Relay::start(setup).await;
+    consent_of(relay.daemon.store(), &relay.sim, "operator@contoso.com").await;
+    let reply = relay.send(MESSAGE).await;
+    assert!(reply.starts_with("250 2.0.0 OK"), "{reply}");
+    let received = relay.sim.received(1).await.unwrap();
+    assert_eq!(received[0].user, "operator@contoso.com");
+    assert_eq!(received[0].reverse_path, MAILBOX);
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn after_a_logout_mail_is_kept_until_somebody_signs_in() {
+    let options = SimOptions { limits: SimLimits::none(), ..SimOptions::default() };
+    let relay = Relay::start(Setup { options, ..Setup::default() }).await;
+    let reply = relay.send(MESSAGE).await;
+    assert!(!reply.starts_with("250 2.0.0 queued as "), "{reply}");
+    // As another process does it.
+    let store = Store::open(&relay.config.server.data_dir, Clock::system()).unwrap();
+    let account = &relay.config.accounts[0];
+    assert_eq!(log_out(account, &store).await.unwrap(), Some(Revocation::NotOffered));
+    let logged_out = Instant::now();
+    let mut delivered = 1;
+    while !relay.send(MESSAGE).await.starts_with("250 2.0.0 queued as ") {
+        delivered += 1;
+        assert!(logged_out.elapsed() < limits::STORE_POLL * 5, "the token is still used");
+    }
+    let reason = relay.until_suspended().await;
+    assert!(reason.contains(&format!("mailbearer login {MAILBOX}")), "{reason}");
+    relay.until_totals(1, 0).await;
+    assert_eq!(relay.sim.counts().messages, delivered);
+    consent(relay.daemon.store(), &relay.sim).await;
+    store.resume(MAILBOX).await.unwrap();
+    relay.until_totals(0, 0).await;
+    relay.stop().await;
 }

@@ -8,8 +8,10 @@ use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
+use mailbearer::base::Secret;
+use mailbearer::config::Account;
 use mailbearer::oauth::Grant;
-use mailbearer::token::Consent;
+use mailbearer::token::{Consent, import_grant, log_out};
 use serde_json::json;
 use url::Url;
 
@@ -100,6 +102,25 @@ async fn every_flow_at_trace_level_shows_no_secret() {
         shown += &format!("{:?}", home.open().grant(name().as_str()).await.unwrap());
     }
     shown += &format!("{:?}", manager.state(&name()).await);
+
+    // Brought from elsewhere, and ended; the endpoint repeats what it was sent.
+    let echo = Reply::Full { status: 500, headers: vec![], body: "token=marked+elsewhere".into() };
+    let mut account = Account::clone(&account);
+    account.provider.revoke_url = Some(endpoint.url());
+    let (account, store) = (Arc::new(account), home.open());
+    let elsewhere = Secret::new("marked+elsewhere");
+    let id_token = json!({"access_token": "t", "refresh_token": "r", "id_token": "marked.x.y"});
+    for reply in [echo.clone(), Reply::Json(200, id_token), Reply::Token] {
+        endpoint.next(reply);
+        let imported = import_grant(&account, &store, &home.clock, elsewhere.clone()).await;
+        shown += &format!("{imported:?}");
+        if let Err(refused) = &imported {
+            shown += &refused.to_string();
+        }
+    }
+    endpoint.next(echo);
+    shown += &format!("{:?}", log_out(&account, &store).await.unwrap());
+    assert!(shown.contains("cannot be read") && shown.contains("status 500"), "{shown}");
 
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     assert!(log.contains("event=\"signed_in\"") && log.contains("event=\"renewed\""), "{log}");

@@ -28,7 +28,7 @@ impl Secret {
         self.0.expose_secret()
     }
 
-    /// The text without any piece of the secret that has [`REDACTED_OCTETS`] or more. Peers repeat
+    /// The text without any piece of the secret that has `REDACTED_OCTETS` or more. Peers repeat
     /// what they were told, in errors above all, and put it between other words.
     pub fn redact(&self, text: &str) -> String {
         let (secret, bytes) = (self.expose().as_bytes(), text.as_bytes());

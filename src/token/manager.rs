@@ -183,12 +183,11 @@ impl TokenManager {
     }
 
     async fn renewed(&self, slot: &Arc<Slot>, cause: Cause) -> Result<AccessToken, TokenTrouble> {
-        // Whoever has just signed in must not be told to sign in: that answer is never from memory.
+        // Whoever has just signed in must not be told to sign in, and what suspends an account must
+        // not be what was true before somebody mended it: these answers are never from memory.
         let is_known = |trouble: &TokenTrouble| match trouble {
-            TokenTrouble::PersonNeeded { .. } => false,
-            TokenTrouble::NotNow { .. } | TokenTrouble::Misconfigured { .. } => {
-                slot.was_read_lately()
-            }
+            TokenTrouble::PersonNeeded { .. } | TokenTrouble::Misconfigured { .. } => false,
+            TokenTrouble::NotNow { .. } => slot.was_read_lately(),
         };
         if let Some(trouble) = slot.trouble().filter(is_known) {
             return Err(trouble);

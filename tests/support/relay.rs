@@ -189,7 +189,12 @@ impl Relay {
 
 /// Puts a fresh grant of the provider into the store, as a login would.
 pub async fn consent(store: &Store, sim: &Sim) {
-    let (access_token, refresh_token) = sim.grant(MAILBOX);
+    consent_of(store, sim, MAILBOX).await;
+}
+
+/// The same, with somebody who signs in for the account.
+pub async fn consent_of(store: &Store, sim: &Sim, person: &str) {
+    let (access_token, refresh_token) = sim.grant(person);
     let now = Clock::system().now();
     let known = store.grant(MAILBOX).await.unwrap().map_or(0, |grant| grant.version);
     let lifetime = sim.options().access_token_lifetime;

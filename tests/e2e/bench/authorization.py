@@ -47,6 +47,7 @@ class AuthorizationServer:
         self.issuer = f"https://localhost:{self.gate.port}"
         self.authorize_url = f"{self.issuer}/{TENANT}/oauth2/v2.0/authorize"
         self.token_url = f"{self.issuer}/{TENANT}/oauth2/v2.0/token"
+        self.revoke_url = f"{self.issuer}/revoke"
         self.introspection_url = f"https://{':'.join(INTROSPECTOR)}@localhost:{self._port}/introspect"
 
         settings = folder / "settings.json"

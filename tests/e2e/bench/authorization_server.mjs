@@ -34,10 +34,12 @@ const provider = new Provider(settings.issuer, {
     authorization: `/${settings.tenant}/oauth2/v2.0/authorize`,
     token: `/${settings.tenant}/oauth2/v2.0/token`,
     introspection: '/introspect',
+    revocation: '/revoke',
   },
   features: {
     clientCredentials: { enabled: true },
     devInteractions: { enabled: false },
+    revocation: { enabled: true },
     introspection: { enabled: true, allowedPolicy: (_context, client) => client.clientId === settings.introspector.id },
   },
   formats: {
@@ -46,9 +48,12 @@ const provider = new Provider(settings.issuer, {
   ttl: { AccessToken: accessTokenSeconds, ClientCredentials: accessTokenSeconds, Interaction: 600, Session: 3600 },
   pkce: { required: () => true },
   rotateRefreshToken: true,
+  // As with Entra ID, the ID token itself names the person.
+  claims: { email: ['email'] },
+  conformIdTokenClaims: false,
   findAccount: (_context, id) => {
     const isKnown = settings.mailboxes.includes(id);
-    return isKnown ? { accountId: id, claims: () => ({ sub: id }) } : undefined;
+    return isKnown ? { accountId: id, claims: () => ({ sub: id, email: id }) } : undefined;
   },
   // What introspection tells the mail server: the mailbox that this token speaks for.
   extraTokenClaims: (_context, token) => ({ username: token.accountId ?? clientSettings.get(token.clientId).mailbox }),

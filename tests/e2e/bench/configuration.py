@@ -84,7 +84,7 @@ account = "{account.mailbox}"
 
 
 def _scopes(account: Account) -> tuple[str, ...]:
-    return (APPLICATION_SCOPE,) if account.client.secret else (SCOPE, "offline_access")
+    return (APPLICATION_SCOPE,) if account.client.secret else (SCOPE, "openid", "email", "offline_access")
 
 
 def _provider_name(scopes: tuple[str, ...]) -> str:
@@ -98,6 +98,8 @@ name = "{_provider_name(scopes)}"
 smtp = {{ host = "{host}", port = {bench.upstream.gate.port}, tls = "starttls" }}
 authorize_url = "{bench.authorization.authorize_url}"
 token_url = "{bench.authorization.token_url}"
+revoke_url = "{bench.authorization.revoke_url}"
+issuer = "{bench.authorization.issuer}"
 scopes = {json.dumps(scopes)}
 ca_file = "{bench.authority.certificate}"
 limits = {{ sessions = {MAX_SESSIONS}, messages_per_minute = 100000, recipients_per_day = 1000000 }}

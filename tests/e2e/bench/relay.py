@@ -8,6 +8,7 @@ import subprocess
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from urllib.parse import quote
 
 from . import parts
 from .bench import Bench
@@ -84,13 +85,27 @@ class Relay:
 
     def login(self, account: Account) -> None:
         """`mailbearer login`, with a script in the place of the person and of the browser."""
-        self._login(account, paste=False)
+        status, printed = self._login(account, account.mailbox)
+        _assert_signed_in(status, printed)
 
     def login_by_pasting(self, account: Account) -> None:
         """The same for a person whose browser is on another machine: the redirect ends nowhere, its URL is pasted."""
-        self._login(account, paste=True)
+        status, printed = self._login(account, account.mailbox, paste=True)
+        _assert_signed_in(status, printed)
 
-    def _login(self, account: Account, paste: bool) -> None:
+    def login_refused(self, account: Account, person: str) -> str:
+        """`mailbearer login` at which another person signs in: what it prints when it refuses that."""
+        status, printed = self._login(account, person)
+        if status != 77:
+            raise AssertionError(f"mailbearer login ended with {status} and not with 77:\n{printed}")
+        return printed
+
+    def logout(self, account: Account) -> str:
+        """`mailbearer logout`, and what it prints."""
+        return self._run("logout", account.mailbox)
+
+    def _login(self, account: Account, person: str, paste: bool = False) -> tuple[int, str]:
+        """The exit status of `mailbearer login`, and all that it printed."""
         output = self.folder / "login.log"
         nothing = self.bench.new_folder("no-browser")  # a PATH without a browser: the URL is printed, nothing opens
         with output.open("wb") as log:
@@ -103,13 +118,14 @@ class Relay:
             )
         try:
             address = wait_until("mailbearer login prints the address", lambda: _first_address(output, process))
-            last: Page = sign_in(address, account.mailbox, self.bench.authorization.tls(), follow_to_loopback=not paste)
+            # The server takes the suggested mailbox without asking; another person picks another one.
+            address = address.replace(quote(account.mailbox), quote(person))
+            last: Page = sign_in(address, person, self.bench.authorization.tls(), follow_to_loopback=not paste)
             process.communicate(f"{last.url}\n".encode() if paste else None, timeout=PATIENCE)
         finally:
             process.kill()
             process.wait()
-        if process.returncode != 0:
-            raise AssertionError(f"mailbearer login ended with {process.returncode}:\n{output.read_text()}")
+        return process.returncode, output.read_text()
 
     def _running(self) -> Daemon:
         assert self._daemon, "mailbearer does not run"
@@ -123,6 +139,11 @@ class Relay:
         if done.returncode != 0:
             raise AssertionError(f"mailbearer {arguments[0]} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
         return done.stdout
+
+
+def _assert_signed_in(status: int, printed: str) -> None:
+    if status != 0:
+        raise AssertionError(f"mailbearer login ended with {status}:\n{printed}")
 
 
 @cache

@@ -14,14 +14,19 @@ P = ParamSpec("P")
 _QUEUED = re.compile(r"250 2\.0\.0 queued as \S+")
 
 
+def is_queued(reply: str) -> bool:
+    """Whether mailbearer has stored the message."""
+    return _QUEUED.fullmatch(reply) is not None
+
+
 def assert_queued(reply: str) -> None:
     """mailbearer has stored the message."""
-    assert _QUEUED.fullmatch(reply), reply
+    assert is_queued(reply), reply
 
 
 def assert_delivered(reply: str) -> None:
     """The upstream has taken the message, and the reply is the upstream's."""
-    assert reply.startswith("250 ") and not _QUEUED.fullmatch(reply), reply
+    assert reply.startswith("250 ") and not is_queued(reply), reply
 
 
 def timed(action: Callable[P, str], *arguments: P.args, **named: P.kwargs) -> tuple[str, float]:

@@ -15,8 +15,9 @@ from bench.bench import (
 from bench.clients import Route, submit
 from bench.configuration import Account
 from bench.messages import assert_arrived, plain
+from bench.process import wait_until
 from bench.relay import Relay
-from bench.replies import assert_delivered, assert_queued, timed
+from bench.replies import assert_delivered, assert_queued, is_queued, timed
 
 from . import scenario
 
@@ -68,6 +69,44 @@ def login_by_pasting(bench: Bench) -> None:
     relay.login_by_pasting(account)
     with relay:
         _delivers(bench, relay, account, "login-pasted@fabrikam.test")
+
+
+@scenario("login refuses somebody else who signs in by name, and stores nothing")
+def login_somebody_else(bench: Bench) -> None:
+    account = Account(ALICE, DESKTOP)
+    relay = Relay(bench, [account])
+    printed = relay.login_refused(account, SCANNER)
+    assert f"{SCANNER} signed in, and {ALICE} was to" in printed, printed
+    assert _state(relay) == "needs sign-in", relay.status()
+    relay.login(account)
+    assert _state(relay) == "working", relay.status()
+
+
+@scenario("after logout the running relay keeps the mail, and the refresh token is revoked")
+def logout(bench: Bench) -> None:
+    account = Account(ALICE, DESKTOP)
+    recipient, message = "logout@fabrikam.test", plain()
+    relay = Relay(bench, [account], confirm_within_seconds=2)
+    relay.login(account)
+    with relay:
+        _delivers(bench, relay, account, "before-logout@fabrikam.test")
+        assert "has revoked it" in relay.logout(account)
+        route = Route(relay, account, encrypted=False)
+        # Until the relay has noticed, which it promises within a second, mail is still delivered.
+        noticing = "noticing-logout@fabrikam.test"
+        wait_until("the logout is noticed", lambda: is_queued(submit(route, ALICE, noticing, plain().raw)), within=2)
+        assert_queued(submit(route, ALICE, recipient, message.raw))
+        assert bench.upstream.arrivals(recipient) == []
+        relay.login(account)
+        [arrived] = bench.upstream.wait_for(recipient)
+        assert_arrived(arrived, message.expected)
+
+
+def _state(relay: Relay) -> str:
+    status = relay.status()
+    assert isinstance(status, dict)
+    state: str = status["accounts"][0]["state"]
+    return state
 
 
 @scenario("mail for an account that nobody has signed in is kept, and leaves after login")
