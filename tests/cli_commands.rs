@@ -73,7 +73,8 @@ fn run(arguments: &[&str], input: &str) -> Ran {
 fn help_and_version_succeed_and_usage_errors_are_64() {
     let help = run(&["--help"], "");
     assert_eq!(help.code, 0);
-    for command in ["serve", "demo", "check", "login", "status", "send", "credential"] {
+    for command in ["serve", "demo", "check", "login", "providers", "status", "send", "credential"]
+    {
         assert!(help.out.contains(&format!("\n  {command} ")), "{command}:\n{}", help.out);
         assert_eq!(run(&[command, "--help"], "").code, 0, "{command}");
     }
@@ -101,6 +102,36 @@ fn check_says_that_a_configuration_is_right_or_everything_that_is_wrong_with_it(
     let missing = home.run(&["check"], "");
     assert_eq!(missing.code, 78);
     assert!(missing.err.contains("mailbearer.toml"), "{}", missing.err);
+}
+
+#[test]
+fn providers_are_listed_with_what_they_can_do() {
+    let listing = run(&["providers"], "");
+    assert_eq!((listing.code, listing.err.as_str()), (0, ""));
+    for part in ["smtp.office365.us:587 starttls", "device_code         no: Google allows"] {
+        assert!(listing.out.contains(part), "{part} is not in:\n{}", listing.out);
+    }
+    let json = run(&["providers", "--json"], "");
+    let providers: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+    let office365 = &providers[0];
+    assert_eq!(office365["provider"], "office365");
+    assert_eq!((&office365["cloud"], &office365["smtp_port"]), (&"worldwide".into(), &587.into()));
+    assert_eq!(office365["mechanism"], "XOAUTH2");
+    assert_eq!(office365["limits"]["messages_per_minute"], 30);
+    assert_eq!(office365["grants"][1]["grant"], "device_code");
+    assert!(office365["grants"][1]["refusal"].is_null());
+}
+
+#[test]
+fn a_sign_in_on_another_device_is_refused_where_the_provider_has_none() {
+    let home = Home::new();
+    let text = std::fs::read_to_string(home.config()).unwrap();
+    let text =
+        text.replace("office365", "gmail").replace("tenant = \"contoso.onmicrosoft.com\"", "");
+    std::fs::write(home.config(), text).unwrap();
+    let refused = home.run(&["login", "scanner@contoso.com", "--device"], "");
+    assert_eq!(refused.code, 78, "{}", refused.err);
+    assert!(refused.err.contains("Google allows no mail scope"), "{}", refused.err);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use mailbearer::config::{
     self, AuthPolicy, BareNewline, Config, Delivery, ListenerTls, LogFormat, LogLevel,
     SenderPolicy, UpstreamTls,
 };
-use mailbearer::oauth::Grant;
+use mailbearer::oauth::{Grant, Mechanism};
 
 const SERVER: &str = "[server]\ndata_dir = \"data\"\n";
 const LISTENER: &str = "[[listener]]\naddress = \"127.0.0.1:0\"\n";
@@ -52,6 +52,35 @@ fn little_has_to_be_written() {
     assert!(!credential.may_send_as[0].matches("other@contoso.com"));
     assert!(credential.may_send_to[0].matches("anybody@example.com"));
     assert_eq!((config.log.format, config.log.level), (LogFormat::Text, LogLevel::Info));
+}
+
+#[test]
+fn a_provider_brings_everything_that_its_account_does_not_say() {
+    let account = |keys: &str| {
+        let account = format!("[[account]]\nmailbox = \"a@example.com\"\n{keys}\n");
+        parse(&[SERVER, LISTENER, &account]).accounts[0].provider.clone()
+    };
+    let id = "client_id = \"00000000-0000-0000-0000-000000000000\"\n";
+    let china = account(&format!(
+        "provider = \"office365\"\ntenant = \"contoso.cn\"\ncloud = \"china\"\n\
+         grant = \"device_code\"\n{id}"
+    ));
+    assert_eq!(china.smtp.host, "smtp.partner.outlook.cn");
+    assert_eq!(china.scopes, ["https://partner.outlook.cn/SMTP.Send", "offline_access"]);
+    let login = "https://login.partner.microsoftonline.cn/contoso.cn/oauth2/v2.0";
+    assert_eq!(china.token_url.as_str(), format!("{login}/token"));
+    assert_eq!(china.device_url.unwrap().as_str(), format!("{login}/devicecode"));
+    let fastmail = account("provider = \"fastmail\"\nclient_id = \"x\"\n");
+    assert_eq!((fastmail.smtp.port, fastmail.smtp.tls), (465, UpstreamTls::Implicit));
+    assert_eq!((fastmail.device_url, fastmail.mechanism), (None, Mechanism::Xoauth2));
+    let lab = account(
+        "provider = \"lab\"\nclient_id = \"x\"\ngrant = \"device_code\"\n\
+         [[provider]]\nname = \"lab\"\nsmtp = { host = \"mail.example.com\" }\n\
+         mechanism = \"oauthbearer\"\ntoken_url = \"https://login.example.com/token\"\n\
+         device_url = \"https://login.example.com/device\"\nscopes = [\"x\"]\n",
+    );
+    assert_eq!((lab.mechanism, lab.authorize_url), (Mechanism::OauthBearer, None));
+    assert_eq!(lab.device_url.unwrap().as_str(), "https://login.example.com/device");
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod support {
 
 use std::time::Duration;
 
-use mailbearer::sim::{Point, Service};
+use mailbearer::sim::{Point, Service, SimOptions};
 use support::relay::{MAILBOX, RECIPIENT, Relay, Setup, consent, expire_stored_token};
 
 const MESSAGE: &str = "From: scanner@contoso.com\r\nTo: office@contoso.com\r\nDate: Mon, 23 Nov 2026 \
@@ -33,6 +33,29 @@ async fn confirm_gives_upstreams_own_verdict_and_keeps_every_byte() {
     assert_eq!(received[0].forward_paths, [RECIPIENT]);
     assert_eq!(received[0].reverse_path, MAILBOX);
     assert_eq!(relay.daemon.store().commits(), commits, "good weather costs no write");
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn a_provider_that_wants_oauthbearer_gets_it_and_so_do_its_refusals() {
+    let relay = Relay::start(Setup {
+        options: SimOptions::gmail(),
+        provider: "mechanism = \"oauthbearer\"\n".to_owned(),
+        ..Setup::default()
+    })
+    .await;
+    let reply = relay.send(MESSAGE).await;
+    assert!(reply.starts_with("250 2.0.0 OK "), "{reply}");
+    assert_byte_exact(&relay.sim.received(1).await.unwrap()[0].bytes, MESSAGE);
+    let heard = relay.sim.transcript();
+    assert!(heard.iter().any(|line| line.contains("AUTH OAUTHBEARER")), "{heard:#?}");
+    assert!(!heard.iter().any(|line| line.contains("AUTH XOAUTH2")), "{heard:#?}");
+    // A refused token is answered as RFC 7628 says, and renewed.
+    relay.sim.revoke_access_tokens(None);
+    let relay = relay.restart().await;
+    let reply = relay.send(MESSAGE).await;
+    assert!(reply.starts_with("250 2.0.0 OK "), "{reply}");
+    assert_eq!(relay.sim.counts().token_requests_of("refresh_token"), 1);
     relay.stop().await;
 }
 

@@ -170,6 +170,15 @@ pub const TOKEN_UNSTATED_LIFE: Duration = Duration::from_secs(1_800);
 /// dead tokens on purpose, and it must not become a request for every message.
 pub const TOKEN_ZERO_LIFE: Duration = Duration::from_secs(60);
 
+/// Between two polls of a sign-in on another device, however little the provider asks for.
+pub const DEVICE_INTERVAL_LEAST: Duration = Duration::from_secs(1);
+
+/// What `slow_down` adds to the interval for good: RFC 8628 §3.5.
+pub const DEVICE_SLOW_DOWN: Duration = Duration::from_secs(5);
+
+/// Longest wait after polls that got no answer; it doubles up to this. A code lives some minutes.
+pub const DEVICE_BACK_OFF_MAX: Duration = Duration::from_secs(60);
+
 /// First wait after a token endpoint did not give a token; it doubles up to [`TOKEN_BACK_OFF_MAX`].
 pub const TOKEN_BACK_OFF_FIRST: Duration = Duration::from_secs(1);
 

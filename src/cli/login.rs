@@ -1,7 +1,8 @@
 //! `mailbearer login`.
 //!
 //! Opens the browser where there is one, prints the address in any case, and takes whichever comes
-//! first: the redirect to this machine, or the address that the browser ended on, pasted here.
+//! first: the redirect to this machine, or the address that the browser ended on, pasted here. With
+//! the grant device_code, or `--device`, it shows a code to type elsewhere and waits.
 
 use std::io::{self, BufRead as _};
 use std::sync::Arc;
@@ -13,9 +14,9 @@ use super::ConfigArgument;
 use super::exit::{Exit, Failure};
 use crate::base::Clock;
 use crate::config::{Account, AccountName, Config};
-use crate::oauth::Refusal;
+use crate::oauth::{Grant, Refusal};
 use crate::store::Store;
-use crate::token::{Consent, ConsentError, Consented};
+use crate::token::{Consent, ConsentError, Consented, DeviceConsent};
 
 /// Sign in to an account's provider, so that its mail can be sent
 #[derive(Debug, Args)]
@@ -25,6 +26,9 @@ pub(crate) struct Login {
     /// Only print the address; open no browser
     #[arg(long)]
     no_browser: bool,
+    /// Sign in with a code on another device, where the provider allows it
+    #[arg(long, conflicts_with = "no_browser")]
+    device: bool,
     #[command(flatten)]
     config: ConfigArgument,
 }
@@ -33,13 +37,34 @@ impl Login {
     pub(crate) async fn run(self) -> Result<(), Failure> {
         let (config, store) = self.config.load_with_store()?;
         let account = find(&config, &self.account)?;
-        let mut consent = Consent::begin(account, &store, &Clock::system()).await?;
+        let consented = match account.grant {
+            Grant::AuthorizationCode if !self.device => self.in_browser(account, &store).await?,
+            Grant::AuthorizationCode | Grant::DeviceCode | Grant::ClientCredentials => {
+                on_another_device(account, &store).await?
+            }
+        };
+        report_sign_in(account, &store, &consented, "Signed in").await
+    }
+
+    async fn in_browser(
+        &self,
+        account: &Arc<Account>,
+        store: &Store,
+    ) -> Result<Consented, Failure> {
+        let mut consent = Consent::begin(account, store, &Clock::system()).await?;
         println!("Sign in as {} here:\n\n{}\n", account.user(), consent.url());
-        println!(
-            "On a machine without a browser, open the address elsewhere, sign in, and paste here \
-             the address that\nthe browser ends on: it starts with http://localhost, and that it \
-             shows an error does no harm.\n"
-        );
+        match consent.redirect().scheme() {
+            "https" => println!(
+                "Then paste here the address that the browser ends on: it starts with {}, and that \
+                 the page\ncannot be shown does no harm.\n",
+                consent.redirect()
+            ),
+            _ => println!(
+                "On a machine without a browser, open the address elsewhere, sign in, and paste \
+                 here the address that\nthe browser ends on: it starts with http://localhost, and \
+                 that it shows an error does no harm.\n"
+            ),
+        }
         if !self.no_browser && has_browser() {
             // Whether it opens is not worth a word: the address stands above.
             let _ = open::that_detached(consent.url().as_str());
@@ -54,9 +79,26 @@ impl Login {
                 },
             }
         }
-        let consented = consent.finish().await?;
-        report_sign_in(account, &store, &consented, "Signed in").await
+        Ok(consent.finish().await?)
     }
+}
+
+/// Says what a person has to do where, and whose page that is: a code that somebody else sends
+/// around is a known trick.
+async fn on_another_device(account: &Arc<Account>, store: &Store) -> Result<Consented, Failure> {
+    let consent = DeviceConsent::begin(account, store, &Clock::system()).await?;
+    let asked = account.provider.device_url.as_ref().map(ToString::to_string);
+    println!(
+        "Sign in as {} on any device:\n\n  page  {}\n  code  {}\n\nThe code is good for {} minutes \
+         and comes from {} ({}).\nWaiting for the sign-in...",
+        account.user(),
+        consent.verification_uri(),
+        consent.user_code(),
+        consent.expires_in().as_secs() / 60,
+        account.provider.name,
+        asked.unwrap_or_default(),
+    );
+    Ok(consent.finish().await?)
 }
 
 /// What follows from a new grant: the account goes on, and the person reads for whom.
@@ -118,12 +160,13 @@ fn pasted_lines() -> mpsc::UnboundedReceiver<String> {
 impl From<ConsentError> for Failure {
     fn from(error: ConsentError) -> Self {
         let exit = match &error {
-            ConsentError::NotNeeded { .. } => Exit::Data,
-            ConsentError::NowhereToSignIn { .. } => Exit::Config,
-            ConsentError::TimedOut | ConsentError::Refused(Refusal::NotNow { .. }) => {
-                Exit::Temporary
-            }
+            ConsentError::NotNeeded { .. } | ConsentError::OnAnotherDevice { .. } => Exit::Data,
+            ConsentError::NowhereToSignIn { .. } | ConsentError::NoDevice { .. } => Exit::Config,
+            ConsentError::TimedOut
+            | ConsentError::CodeExpired
+            | ConsentError::Refused(Refusal::NotNow { .. }) => Exit::Temporary,
             ConsentError::Refused(_)
+            | ConsentError::Declined
             | ConsentError::SomebodyElse { .. }
             | ConsentError::Nobody { .. }
             | ConsentError::IdToken(_)

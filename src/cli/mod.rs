@@ -13,6 +13,7 @@ mod login;
 mod logout;
 mod old_client;
 mod password;
+mod providers;
 mod send;
 mod serve;
 mod status;
@@ -50,6 +51,8 @@ enum Command {
     Login(login::Login),
     /// Remove an account's grant, here and at the provider where it can be told
     Logout(logout::Logout),
+    /// Show the providers that are built in: hosts, mechanism, grants, limits
+    Providers(providers::Providers),
     /// Show the accounts: token, waiting mail, what needs a person
     Status(status::Status),
     /// Look at an account's token, or bring one that was obtained elsewhere
@@ -124,6 +127,7 @@ impl Command {
             Self::Check(check) => check.run(),
             Self::Login(login) => login.run().await,
             Self::Logout(logout) => logout.run().await,
+            Self::Providers(providers) => providers.run(),
             Self::Status(status) => status.run().await,
             Self::Token(token) => token.run().await,
             Self::Send(send) => send.run().await,

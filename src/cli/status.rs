@@ -217,22 +217,29 @@ fn state_of(account: &Account, grant: Option<&StoredGrant>) -> (&'static str, Op
     let now = Clock::system().now();
     match (account.grant, grant) {
         (Grant::ClientCredentials, None) => ("no token yet", None),
-        (Grant::AuthorizationCode, None) => (
+        (Grant::AuthorizationCode | Grant::DeviceCode, None) => (
             "needs sign-in",
             Some(format!("nobody has signed in yet: mailbearer login {}", account.name)),
         ),
-        (Grant::AuthorizationCode, Some(grant)) if changed_since(grant, account).is_some() => (
-            "needs sign-in",
-            Some(format!(
-                "its sign-in belongs to another configuration ({} changed): mailbearer login {}",
-                changed_since(grant, account).unwrap_or_default(),
-                account.name
-            )),
-        ),
+        (Grant::AuthorizationCode | Grant::DeviceCode, Some(grant))
+            if changed_since(grant, account).is_some() =>
+        {
+            (
+                "needs sign-in",
+                Some(format!(
+                    "its sign-in belongs to another configuration ({} changed): mailbearer login {}",
+                    changed_since(grant, account).unwrap_or_default(),
+                    account.name
+                )),
+            )
+        }
         (Grant::ClientCredentials, Some(grant)) if changed_since(grant, account).is_some() => {
             ("token to be renewed", None)
         }
-        (Grant::AuthorizationCode, Some(StoredGrant { retired: Some(reason), .. })) => (
+        (
+            Grant::AuthorizationCode | Grant::DeviceCode,
+            Some(StoredGrant { retired: Some(reason), .. }),
+        ) => (
             "needs sign-in",
             Some(format!("its sign-in has ended ({reason}): mailbearer login {}", account.name)),
         ),
@@ -243,7 +250,7 @@ fn state_of(account: &Account, grant: Option<&StoredGrant>) -> (&'static str, Op
                 (Grant::ClientCredentials, false, _) | (_, false, true) => {
                     ("token to be renewed", None)
                 }
-                (Grant::AuthorizationCode, false, false) => (
+                (Grant::AuthorizationCode | Grant::DeviceCode, false, false) => (
                     "needs sign-in",
                     Some(format!("its sign-in has ended: mailbearer login {}", account.name)),
                 ),
@@ -254,7 +261,7 @@ fn state_of(account: &Account, grant: Option<&StoredGrant>) -> (&'static str, Op
 
 fn sign_in_advice(account: &Account) -> String {
     match account.grant {
-        Grant::AuthorizationCode => {
+        Grant::AuthorizationCode | Grant::DeviceCode => {
             format!(", or sign in again (mailbearer login {})", account.name)
         }
         Grant::ClientCredentials => String::new(),

@@ -13,8 +13,8 @@ use crate::config::server::path;
 use crate::config::source::quoted;
 use crate::mail::Mailbox;
 use crate::oauth::{
-    ClientRegistration, Grant, PROVIDER_NAMES, PresetError, ProviderPreset, SubmissionTls, issuer,
-    preset, revocation_url,
+    ClientRegistration, Cloud, Grant, PROVIDER_NAMES, PresetError, ProviderPreset, SubmissionTls,
+    issuer, preset, revocation_url,
 };
 
 /// `delivery`, wherever it may be written.
@@ -141,36 +141,45 @@ fn provider(
     });
     let name = section.required("provider", name, &format!("write one of {}", list()));
     let tenant = section.text("tenant", Ok);
+    let cloud = section.choice("cloud", &Cloud::ALL.map(|cloud| (cloud.as_str(), cloud)));
     let name = name?;
     if PROVIDER_NAMES.contains(&name) {
-        let preset = preset(name, tenant.optional()?);
+        let preset = preset(name, tenant.optional()?, cloud.optional()?);
         return preset.and_then(|preset| built_in(preset, grant)).unwrap_or_else(|why| {
             refuse_preset(section, &why);
             None
         });
     }
-    if section.has("tenant") {
-        let what = format!("{} has no tenants", quoted(name));
-        section
-            .mistake("tenant", Wrong::new(what, "remove it: its URLs stand in its [[provider]]"));
+    for key in ["tenant", "cloud"].into_iter().filter(|key| section.has(key)) {
+        let what = format!("{} has no {key}s", quoted(name));
+        section.mistake(key, Wrong::new(what, "remove it: its URLs stand in its [[provider]]"));
+    }
+    if section.has("tenant") || section.has("cloud") {
         return None;
     }
     let provider = own.providers.iter().find(|provider| provider.name == name)?.clone();
-    if grant? == Grant::AuthorizationCode && provider.authorize_url.is_none() {
-        section.mistake(
-            "grant",
-            Wrong::new(
-                format!("{} has no authorize_url, where a person could sign in", quoted(name)),
-                "write it into the [[provider]], or write grant = \"client_credentials\"",
-            ),
-        );
+    let missing = match grant? {
+        Grant::AuthorizationCode if provider.authorize_url.is_none() => Some((
+            "authorize_url, where a person could sign in",
+            "write it into the [[provider]], or write grant = \"client_credentials\"",
+        )),
+        Grant::DeviceCode if provider.device_url.is_none() => Some((
+            "device_url, where a code for another device could be asked for",
+            "write it into the [[provider]], or write grant = \"authorization_code\"",
+        )),
+        Grant::AuthorizationCode | Grant::DeviceCode | Grant::ClientCredentials => None,
+    };
+    if let Some((what, remedy)) = missing {
+        section.mistake("grant", Wrong::new(format!("{} has no {what}", quoted(name)), remedy));
         return None;
     }
     Some(Provider {
         name: provider.name,
         smtp: provider.smtp,
+        mechanism: provider.mechanism,
         authorize_url: provider.authorize_url,
         token_url: provider.token_url,
+        device_url: provider.device_url,
         revoke_url: provider.revoke_url,
         issuer: provider.issuer,
         scopes: provider.scopes,
@@ -194,10 +203,12 @@ fn built_in(preset: ProviderPreset, grant: Option<Grant>) -> Result<Option<Provi
                 SubmissionTls::Implicit => UpstreamTls::Implicit,
             },
         },
+        mechanism: preset.mechanism,
         authorize_url: preset.endpoints.authorize,
         revoke_url: revocation_url(preset.name),
         issuer: issuer(preset.name, &preset.endpoints.token),
         token_url: preset.endpoints.token,
+        device_url: preset.endpoints.device,
         ca_file: None,
         limits: ProviderLimits {
             sessions: preset.limits.sessions,
@@ -219,10 +230,13 @@ fn refuse_preset(section: &Section<'_, '_>, why: &PresetError) {
         PresetError::NoTenants { provider } => {
             ("tenant", format!("{provider} has no tenants"), "remove it".to_owned())
         }
-        PresetError::GrantNotAllowed { provider, grant } => (
+        PresetError::NoClouds { provider } => {
+            ("cloud", format!("{provider} has no clouds"), "remove it".to_owned())
+        }
+        PresetError::GrantNotAllowed { provider, grant, reason, instead } => (
             "grant",
-            format!("{provider} does not allow {grant} for mail"),
-            "write grant = \"authorization_code\"".to_owned(),
+            format!("{provider} does not allow {grant} for mail: {reason}"),
+            format!("write grant = \"{instead}\""),
         ),
         PresetError::OneTenantNeeded => (
             "tenant",
@@ -253,7 +267,7 @@ fn client(section: &Section<'_, '_>, grant: Option<Grant>) -> Option<ClientRegis
         );
     }
     let secret = secret.optional();
-    if section.peek("provider") == Some("office365") {
+    if matches!(section.peek("provider"), Some("office365" | "outlook" | "hve")) {
         refuse_wrong_column(section, id.as_deref(), secret.iter().flatten().next());
     }
     Some(ClientRegistration { id: id?, secret: secret? })

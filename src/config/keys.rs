@@ -54,6 +54,7 @@ const TABLES: &[Table] = &[
             "mailbox",
             "provider",
             "tenant",
+            "cloud",
             "client_id",
             "client_secret",
             "signs_in_as",
@@ -73,8 +74,10 @@ const TABLES: &[Table] = &[
         keys: &[
             "name",
             "smtp",
+            "mechanism",
             "authorize_url",
             "token_url",
+            "device_url",
             "revoke_url",
             "issuer",
             "scopes",

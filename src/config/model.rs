@@ -15,7 +15,7 @@ use url::Url;
 
 use crate::config::{BareNewline, IpNetwork, PasswordHash};
 use crate::mail::{AddressError, AddressPattern, Mailbox};
-use crate::oauth::{ClientRegistration, Grant};
+use crate::oauth::{ClientRegistration, Grant, Mechanism};
 
 /// One configuration file, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -262,14 +262,18 @@ pub enum Delivery {
 /// A provider as one account uses it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Provider {
-    /// `office365`, `gmail`, or the name of a `[[provider]]`.
+    /// One of [`PROVIDER_NAMES`](crate::oauth::PROVIDER_NAMES), or the name of a `[[provider]]`.
     pub name: String,
     /// Where its mail goes.
     pub smtp: SmtpEndpoint,
+    /// How a token is presented there.
+    pub mechanism: Mechanism,
     /// Where a person signs in; there whenever the account's grant needs it.
     pub authorize_url: Option<Url>,
     /// Where tokens come from. `https`, or `http` on loopback.
     pub token_url: Url,
+    /// Where a code for a sign-in on another device is asked for, if the provider has that.
+    pub device_url: Option<Url>,
     /// Where refresh tokens are ended (RFC 7009), if that is known.
     pub revoke_url: Option<Url>,
     /// `iss` of its ID tokens and redirects, if that is known.

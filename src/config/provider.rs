@@ -10,7 +10,7 @@ use crate::config::model::{ProviderLimits, SmtpEndpoint, UpstreamTls};
 use crate::config::section::{Section, Wrong};
 use crate::config::server::{message_size, path};
 use crate::config::source::quoted;
-use crate::oauth::PROVIDER_NAMES;
+use crate::oauth::{Mechanism, PROVIDER_NAMES};
 
 /// What one mailbox may do unless the configuration says otherwise: Exchange Online's numbers,
 /// since a stranger's are not known and most are larger.
@@ -26,8 +26,10 @@ const DEFAULT_LIMITS: ProviderLimits = ProviderLimits {
 pub(super) struct OwnProvider {
     pub(super) name: String,
     pub(super) smtp: SmtpEndpoint,
+    pub(super) mechanism: Mechanism,
     pub(super) authorize_url: Option<Url>,
     pub(super) token_url: Url,
+    pub(super) device_url: Option<Url>,
     pub(super) revoke_url: Option<Url>,
     pub(super) issuer: Option<String>,
     pub(super) scopes: Vec<String>,
@@ -82,6 +84,7 @@ fn provider(section: &Section<'_, '_>, name: Option<String>) -> Option<OwnProvid
         "write smtp = { host = \"smtp.example.com\", port = 587, tls = \"starttls\" }",
     );
     let smtp = smtp.and_then(|smtp| endpoint(&smtp));
+    let mechanism = section.choice("mechanism", &Mechanism::NAMES);
     let authorize_url = section.text("authorize_url", url);
     let token_url = section.text("token_url", url);
     let token_url = section.required(
@@ -89,6 +92,7 @@ fn provider(section: &Section<'_, '_>, name: Option<String>) -> Option<OwnProvid
         token_url,
         "write where tokens come from: token_url = \"https://…/token\"",
     );
+    let device_url = section.text("device_url", url);
     let revoke_url = section.text("revoke_url", url);
     let issuer = section.text("issuer", issuer);
     let scopes = section.list("scopes", "[\"smtp.send\", \"offline_access\"]", scope);
@@ -101,8 +105,10 @@ fn provider(section: &Section<'_, '_>, name: Option<String>) -> Option<OwnProvid
     Some(OwnProvider {
         name: name?,
         smtp: smtp?,
+        mechanism: mechanism.or_default()?,
         authorize_url: authorize_url.optional()?,
         token_url: token_url?,
+        device_url: device_url.optional()?,
         revoke_url: revoke_url.optional()?,
         issuer: issuer.optional()?,
         scopes: scopes.or_default()?,

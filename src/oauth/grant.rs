@@ -15,18 +15,22 @@ use crate::base::{Printable, Secret};
 pub enum Grant {
     /// A person signs in once in a browser (RFC 6749 §4.1 with RFC 7636); a refresh token renews.
     AuthorizationCode,
+    /// A person signs in once on another device with a code (RFC 8628); a refresh token renews.
+    DeviceCode,
     /// The program signs in as itself with its secret (RFC 6749 §4.4); no person, no refresh token.
     ClientCredentials,
 }
 
 impl Grant {
     /// Every grant.
-    pub const ALL: [Grant; 2] = [Self::AuthorizationCode, Self::ClientCredentials];
+    pub const ALL: [Grant; 3] =
+        [Self::AuthorizationCode, Self::DeviceCode, Self::ClientCredentials];
 
     /// The name that the configuration uses.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::AuthorizationCode => "authorization_code",
+            Self::DeviceCode => "device_code",
             Self::ClientCredentials => "client_credentials",
         }
     }
@@ -34,7 +38,7 @@ impl Grant {
     /// True if a person has to sign in before there can be a token.
     pub const fn needs_sign_in(self) -> bool {
         match self {
-            Self::AuthorizationCode => true,
+            Self::AuthorizationCode | Self::DeviceCode => true,
             Self::ClientCredentials => false,
         }
     }
@@ -59,7 +63,7 @@ impl FromStr for Grant {
 
 /// There is no such grant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{name}` is not a grant; use authorization_code or client_credentials")]
+#[error("`{name}` is not a grant; use authorization_code, device_code or client_credentials")]
 pub struct UnknownGrant {
     /// What was written.
     pub name: String,
@@ -81,6 +85,8 @@ pub struct Endpoints {
     pub authorize: Option<Url>,
     /// Where tokens are handed out.
     pub token: Url,
+    /// Where a code for another device is asked for; a provider without it allows no device code.
+    pub device: Option<Url>,
 }
 
 #[cfg(test)]

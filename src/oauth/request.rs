@@ -25,6 +25,25 @@ use crate::oauth::ClientRegistration;
 pub struct HttpRequest(oauth2::HttpRequest);
 
 impl HttpRequest {
+    /// A form of `client` with its id and its secret, and these fields behind them.
+    pub(super) fn of_client(
+        endpoint: &Url,
+        client: &ClientRegistration,
+        fields: &[(&str, &str)],
+    ) -> Result<Self, RequestError> {
+        let mut form = url::form_urlencoded::Serializer::new(String::new());
+        form.append_pair("client_id", &client.id);
+        if let Some(secret) = &client.secret {
+            form.append_pair("client_secret", secret.expose());
+        }
+        form.extend_pairs(fields);
+        let request = oauth2::http::Request::post(endpoint.as_str())
+            .header("accept", "application/json")
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(form.finish().into_bytes());
+        request.map(Self).map_err(|error| RequestError::Unwritable(error.to_string()))
+    }
+
     /// The request for an HTTP client to send.
     pub fn into_http(self) -> oauth2::http::Request<Vec<u8>> {
         self.0
@@ -32,8 +51,8 @@ impl HttpRequest {
 
     /// What in the form is secret: answers are searched for it.
     pub fn secrets(&self) -> Vec<Secret> {
-        const NAMES: [&str; 5] =
-            ["client_secret", "code", "code_verifier", "refresh_token", "token"];
+        const NAMES: [&str; 6] =
+            ["client_secret", "code", "code_verifier", "device_code", "refresh_token", "token"];
         url::form_urlencoded::parse(self.0.body())
             .filter(|(name, _)| NAMES.contains(&name.as_ref()))
             .map(|(_, value)| Secret::new(value))

@@ -10,18 +10,21 @@ use zeroize::Zeroizing;
 use crate::base::{Secret, limits};
 
 /// `base64("user=" user ^A "auth=Bearer " token ^A ^A)`, on one line.
-pub fn xoauth2(user: &str, token: &Secret) -> Result<Secret, Xoauth2Error> {
-    if user.is_empty()
-        || user.len() > limits::USER_NAME_OCTETS
-        || user.chars().any(char::is_control)
-    {
-        return Err(Xoauth2Error::User);
+pub fn xoauth2(user: &str, token: &Secret) -> Result<Secret, SaslError> {
+    if !is_user(user) {
+        return Err(SaslError::User);
     }
     if !is_bearer_token(token.expose()) {
-        return Err(Xoauth2Error::Token);
+        return Err(SaslError::Token);
     }
     let text = Zeroizing::new(format!("user={user}\x01auth=Bearer {}\x01\x01", token.expose()));
     Ok(Secret::new(STANDARD.encode(text.as_bytes())))
+}
+
+/// True if the text can be a user name: not empty, not longer than
+/// [`limits::USER_NAME_OCTETS`], no control characters.
+pub(super) fn is_user(text: &str) -> bool {
+    (1..=limits::USER_NAME_OCTETS).contains(&text.len()) && !text.chars().any(char::is_control)
 }
 
 /// True if the text can stand in an AUTH response and in an `Authorization` header: visible ASCII,
@@ -33,10 +36,13 @@ pub(super) fn is_bearer_token(text: &str) -> bool {
 
 /// Which part cannot be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Xoauth2Error {
+pub enum SaslError {
     /// The user name is empty, too long or has a control character.
     #[error("the mailbox cannot be a user name: it is empty, too long or has a control character")]
     User,
+    /// The host is empty, too long or has a character that no host has.
+    #[error("the host of the mail server cannot be named in a login")]
+    Host,
     /// The token is empty, too long or has a character that no token has.
     #[error("the access token is empty, too long or has characters that no token has")]
     Token,
@@ -66,11 +72,11 @@ mod tests {
     fn neither_part_can_add_a_field_or_a_line() {
         let good = Secret::new("token");
         for user in ["", "a\x01auth=Bearer x", "a\r\nb", "a\0b", "a\u{85}b", &"x".repeat(321)] {
-            assert_eq!(xoauth2(user, &good), Err(Xoauth2Error::User), "{user:?}");
+            assert_eq!(xoauth2(user, &good), Err(SaslError::User), "{user:?}");
         }
         let long = "x".repeat(limits::ACCESS_TOKEN_OCTETS + 1);
         for token in ["", "a b", "a\x01b", "a\r\nb", "tökén", &long] {
-            assert_eq!(xoauth2("a@b.c", &Secret::new(token)), Err(Xoauth2Error::Token));
+            assert_eq!(xoauth2("a@b.c", &Secret::new(token)), Err(SaslError::Token));
         }
         let longest = Secret::new("x".repeat(limits::ACCESS_TOKEN_OCTETS));
         let response = xoauth2(&"u".repeat(limits::USER_NAME_OCTETS), &longest).unwrap();

@@ -12,10 +12,9 @@ use bytes::Bytes;
 use rustls_pki_types::ServerName;
 
 use crate::base::QueueId;
-use crate::config::Account;
+use crate::config::{Account, Provider};
 use crate::mail::{Class, EnhancedCode, Envelope, Outcome, Phase, Status};
 use crate::net::{TlsSetupError, client_config};
-use crate::oauth;
 use crate::outbound::Seat;
 use crate::outbound::catalogue::classify;
 use crate::outbound::pool::Pool;
@@ -24,9 +23,6 @@ use crate::smtp::Reply;
 use crate::smtp::client::{Report, Transaction, Verdict};
 use crate::store::{Body, BodyReader, Store};
 use crate::token::{AccessToken, TokenManager, TokenTrouble};
-
-/// The SASL mechanism of every provider that is built in.
-const MECHANISM: &str = "XOAUTH2";
 
 /// A message on its way out. Cheap to clone.
 #[derive(Clone)]
@@ -180,13 +176,15 @@ impl Upstream {
             let session = UpstreamSession::open(self.endpoint.clone()).await;
             let mut session = session.map_err(hindered)?;
             let user = self.account.user().as_str();
-            let response = oauth::xoauth2(user, &token.secret).map_err(|error| {
+            let Provider { smtp, mechanism, .. } = &self.account.provider;
+            let response = mechanism.response(user, &token.secret, &smtp.host, smtp.port);
+            let response = response.map_err(|error| {
                 hindered(Outcome::new(
                     Class::Suspend,
                     Status::event(Phase::Auth, format!("the token cannot be presented: {error}")),
                 ))
             })?;
-            let fault = match session.authenticate(response, MECHANISM).await {
+            let fault = match session.authenticate(response, mechanism.as_str()).await {
                 Ok(()) => {
                     session.token = Some(token);
                     return Ok(session);

@@ -14,7 +14,7 @@ use crate::sim::http::Asked;
 use crate::sim::options::Flavour;
 
 /// Scope words that need no resource.
-const OPENID_SCOPES: [&str; 4] = ["openid", "email", "profile", "offline_access"];
+pub(super) const OPENID_SCOPES: [&str; 4] = ["openid", "email", "profile", "offline_access"];
 
 /// What a browser gets for a request.
 pub(super) fn answer(shared: &Shared, tenant: &str, asked: &Asked) -> Answer {
@@ -202,7 +202,7 @@ fn choice(shared: &Shared, asked: &Asked) -> Answer {
     Answer::html(200, &body)
 }
 
-fn page(status: u16, text: &str) -> Answer {
+pub(super) fn page(status: u16, text: &str) -> Answer {
     let text = escape(text);
     let body = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Sign-in failed\
@@ -212,7 +212,7 @@ fn page(status: u16, text: &str) -> Answer {
     Answer::html(status, &body)
 }
 
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 

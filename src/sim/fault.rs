@@ -45,6 +45,8 @@ pub enum Point {
     Token,
     /// A request to the authorization page.
     Authorize,
+    /// A request for a code for another device.
+    DeviceCode,
 }
 
 /// What happens at a point.

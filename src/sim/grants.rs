@@ -88,6 +88,11 @@ pub(super) enum Denied {
     Revoked,
     RefreshReused,
     ScopeNotGranted,
+    UnknownDeviceCode,
+    DeviceCodeExpired,
+    Pending,
+    SlowDown,
+    Declined,
 }
 
 impl Grants {

@@ -1,6 +1,6 @@
 //! The simulated authorization server: its routes, and the faults of a script.
 //!
-//! Owns the way of a request from an accepted connection, with TLS if wanted, to one of the two
+//! Owns the way of a request from an accepted connection, with TLS if wanted, to one of the
 //! endpoints, and of the answer back.
 
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::sim::Shared;
 use crate::sim::fault::{Answer, Fault, Point};
 use crate::sim::http_line::{Accepted, Io, Line, Manner, Stream};
 use crate::sim::script::{Due, Moment};
-use crate::sim::{authorize, token_endpoint};
+use crate::sim::{authorize, device, token_endpoint};
 
 /// Connections that have been accepted and wait for their turn.
 const ACCEPTED: usize = 64;
@@ -45,6 +45,8 @@ pub(super) async fn serve(
     let routes = Router::new()
         .route("/{tenant}/oauth2/v2.0/authorize", any(authorize_route))
         .route("/{tenant}/oauth2/v2.0/token", any(token_route))
+        .route("/{tenant}/oauth2/v2.0/devicecode", any(device_code_route))
+        .route("/{tenant}/oauth2/v2.0/device", any(device_route))
         .with_state(shared)
         .into_make_service_with_connect_info::<Line>();
     let served = axum::serve(Accepted { receiver, address }, routes)
@@ -137,6 +139,26 @@ async fn authorize_route(
     }
     let usual = async || authorize::answer(&shared, &tenant, &asked);
     play_due(&shared, &line, due, usual).await
+}
+
+async fn device_code_route(
+    State(shared): State<Arc<Shared>>,
+    ConnectInfo(line): ConnectInfo<Line>,
+    Path(tenant): Path<String>,
+    request: Request<Body>,
+) -> Response {
+    let asked = Asked::read(request).await;
+    let usual = async || device::code(&shared, &tenant, &asked);
+    play(&shared, &line, Point::DeviceCode, None, usual).await
+}
+
+async fn device_route(
+    State(shared): State<Arc<Shared>>,
+    Path(tenant): Path<String>,
+    request: Request<Body>,
+) -> Response {
+    let asked = Asked::read(request).await;
+    device::sign_in(&shared, &tenant, &asked).into_response()
 }
 
 /// A request, as far as the endpoints care.

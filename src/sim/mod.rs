@@ -2,16 +2,17 @@
 //!
 //! Serves `mailbearer demo`, tests and benchmarks. It is written apart from the session cores and
 //! the token code of this crate on purpose: it is a second opinion on them. It owns an SMTP service
-//! (STARTTLS, AUTH XOAUTH2, verdicts after the final dot, limits per mailbox), an authorization
-//! server (code with PKCE, refresh, client credentials), a private certificate authority, a book of
+//! (STARTTLS, AUTH XOAUTH2 and OAUTHBEARER, verdicts after the final dot, limits per mailbox), an authorization
+//! server (code with PKCE, device code, refresh, client credentials), a private certificate authority, a book of
 //! everything that was seen, and a script of everything that is to go wrong. All of it lives on the
 //! loopback interface, on ports of its own, in tasks that end with [`Sim::stop`]; nothing is global.
 //!
 //! Sources: the providers' documentation and published wire logs for texts, limits and their places
-//! in the dialog; RFC 5321, 3207, 4954, 2920, 3030, 6749, 7636 and 8252 for the rest.
+//! in the dialog; RFC 5321, 3207, 4954, 2920, 3030, 6749, 7628, 7636, 8252 and 8628 for the rest.
 
 mod authority;
 mod authorize;
+mod device;
 mod dots;
 mod fault;
 mod grants;
@@ -42,6 +43,7 @@ use url::Url;
 
 use crate::base::Secret;
 use crate::sim::authority::{Authority, SERVER_NAME};
+use crate::sim::device::Devices;
 use crate::sim::grants::Grants;
 use crate::sim::observe::Book;
 use crate::sim::service::{Port, Running};
@@ -81,6 +83,7 @@ struct Shared {
     texts: Texts,
     throttle: Mutex<Throttle>,
     grants: Mutex<Grants>,
+    devices: Mutex<Devices>,
     signs_in: Mutex<Option<String>>,
     hidden_extensions: Mutex<Vec<String>>,
     /// SMTP sessions so far.
@@ -96,6 +99,16 @@ impl Shared {
 
     fn grants(&self) -> MutexGuard<'_, Grants> {
         self.grants.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn devices(&self) -> MutexGuard<'_, Devices> {
+        self.devices.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn endpoint(&self, name: &str) -> Url {
+        let mut url = self.base_url.clone();
+        url.set_path(&format!("{}/oauth2/v2.0/{name}", self.options.tenant));
+        url
     }
 
     fn signs_in(&self) -> MutexGuard<'_, Option<String>> {
@@ -130,6 +143,7 @@ impl Sim {
             texts: Texts::new(options.flavour),
             throttle: Mutex::default(),
             grants: Mutex::default(),
+            devices: Mutex::default(),
             signs_in: Mutex::new(options.signs_in.clone()),
             hidden_extensions: Mutex::default(),
             sessions: AtomicU64::new(0),
@@ -157,12 +171,17 @@ impl Sim {
 
     /// The token endpoint.
     pub fn token_url(&self) -> Url {
-        self.endpoint("token")
+        self.shared.endpoint("token")
     }
 
     /// The authorization page.
     pub fn authorize_url(&self) -> Url {
-        self.endpoint("authorize")
+        self.shared.endpoint("authorize")
+    }
+
+    /// Where a code for another device is asked for.
+    pub fn device_url(&self) -> Url {
+        self.shared.endpoint("devicecode")
     }
 
     /// The certificate of the private authority, in PEM.
@@ -173,12 +192,6 @@ impl Sim {
     /// What it was started with.
     pub fn options(&self) -> &SimOptions {
         &self.shared.options
-    }
-
-    fn endpoint(&self, name: &str) -> Url {
-        let mut url = self.shared.base_url.clone();
-        url.set_path(&format!("{}/oauth2/v2.0/{name}", self.shared.options.tenant));
-        url
     }
 
     // --- configuration of a relay ---------------------------------------------------------------
@@ -205,8 +218,9 @@ impl Sim {
     /// A `[[provider]]` named [`PROVIDER`], for accounts that a person consents to. The file has to
     /// hold [`Sim::ca_pem`].
     pub fn provider_toml(&self, ca_file: &Path) -> String {
-        let authorize_url = self.authorize_url();
-        self.provider_table(PROVIDER, Some(authorize_url.as_str()), &self.scopes(), ca_file)
+        let (authorize_url, device_url) = (self.authorize_url(), self.device_url());
+        let pages = Some((authorize_url.as_str(), device_url.as_str()));
+        self.provider_table(PROVIDER, pages, &self.scopes(), ca_file)
     }
 
     /// A `[[provider]]` named [`APP_PROVIDER`], for accounts of an application.
@@ -233,14 +247,14 @@ impl Sim {
     fn provider_table(
         &self,
         name: &str,
-        authorize_url: Option<&str>,
+        pages: Option<(&str, &str)>,
         scopes: &[&str],
         ca_file: &Path,
     ) -> String {
         let port = self.smtp_address().port();
         let token_url = self.token_url();
         let token_url = token_url.as_str();
-        sample::provider(&self.shared, name, port, authorize_url, token_url, scopes, ca_file)
+        sample::provider(&self.shared, name, port, pages, token_url, scopes, ca_file)
     }
 
     // --- faults ---------------------------------------------------------------------------------
@@ -284,6 +298,18 @@ impl Sim {
             Service::Smtp => &self.smtp,
             Service::Http => &self.http,
         }
+    }
+
+    /// The codes for people that were handed out for other devices and are not redeemed yet.
+    pub fn user_codes(&self) -> Vec<String> {
+        self.shared.devices().user_codes()
+    }
+
+    /// A person types a code on the page for other devices, and signs in as `mailbox` or declines.
+    /// False if nobody waits for that code.
+    pub fn enter_code(&self, user_code: &str, mailbox: Option<&str>) -> bool {
+        let now = self.shared.options.clock.now();
+        self.shared.devices().decide(user_code, mailbox, now)
     }
 
     // --- tokens ---------------------------------------------------------------------------------

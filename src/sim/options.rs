@@ -47,6 +47,8 @@ pub struct SimOptions {
     pub access_token_lifetime: Duration,
     /// How long an access token is, in characters.
     pub access_token_characters: usize,
+    /// How long a device has to wait between two polls.
+    pub device_interval: Duration,
     /// What becomes of a refresh token that was used.
     pub refresh_rule: RefreshRule,
     /// Who signs in, whatever the `login_hint` says.
@@ -89,6 +91,7 @@ impl Default for SimOptions {
             https: false,
             access_token_lifetime: Duration::from_secs(3_599),
             access_token_characters: ACCESS_TOKEN_CHARACTERS,
+            device_interval: Duration::from_secs(5),
             refresh_rule: RefreshRule::RotateAndDetectReuse,
             signs_in: None,
             always_ask: false,
@@ -123,6 +126,14 @@ impl SimOptions {
                 &["https://outlook.office.com/SMTP.Send", "https://outlook.office365.com/SMTP.Send"]
             }
             Flavour::Gmail => &["https://mail.google.com/"],
+        }
+    }
+
+    /// The scopes for SMTP that a sign-in on another device may ask for. Google allows none.
+    pub(super) fn device_scopes(&self) -> &'static [&'static str] {
+        match self.flavour {
+            Flavour::ExchangeOnline => self.delegated_scopes(),
+            Flavour::Gmail => &[],
         }
     }
 

@@ -14,12 +14,12 @@ pub const PROVIDER: &str = "sim";
 /// The name of the provider for accounts of an application.
 pub const APP_PROVIDER: &str = "sim-app";
 
-/// A `[[provider]]` table.
+/// A `[[provider]]` table; `pages` are where a person signs in, here and on another device.
 pub(super) fn provider(
     shared: &Shared,
     name: &str,
     port: u16,
-    authorize_url: Option<&str>,
+    pages: Option<(&str, &str)>,
     token_url: &str,
     scopes: &[&str],
     ca_file: &Path,
@@ -34,8 +34,9 @@ pub(super) fn provider(
         "smtp = {{ host = {}, port = {port}, tls = \"starttls\" }}",
         quoted(SERVER_NAME)
     );
-    if let Some(url) = authorize_url {
-        let _ = writeln!(text, "authorize_url = {}", quoted(url));
+    if let Some((authorize_url, device_url)) = pages {
+        let _ = writeln!(text, "authorize_url = {}", quoted(authorize_url));
+        let _ = writeln!(text, "device_url = {}", quoted(device_url));
     }
     let _ = writeln!(text, "token_url = {}", quoted(token_url));
     let scopes: Vec<_> = scopes.iter().map(|scope| quoted(scope)).collect();

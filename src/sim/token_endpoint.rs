@@ -1,6 +1,6 @@
-//! The token endpoint: `/TENANT/oauth2/v2.0/token` (RFC 6749 §3.2, §4.1.3, §4.4, §5, §6).
+//! The token endpoint: `/TENANT/oauth2/v2.0/token` (RFC 6749 §3.2, §4.1.3, §4.4, §5, §6; RFC 8628 §3.4).
 //!
-//! Owns the authentication of clients, the three grants, and answers in the shape of Entra ID's
+//! Owns the authentication of clients, the four grants, and answers in the shape of Entra ID's
 //! (or, for Gmail, of Google's).
 
 use axum::http::Method;
@@ -8,6 +8,7 @@ use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD, Engine};
 use serde_json::json;
 
 use crate::sim::Shared;
+use crate::sim::device;
 use crate::sim::fault::Answer;
 use crate::sim::grants::{Denied, Issued, random_guid, random_text};
 use crate::sim::http::Asked;
@@ -15,7 +16,12 @@ use crate::sim::options::{Flavour, SimClient};
 
 /// A refusal: status, `error`, number and text of `error_description`.
 #[derive(Debug)]
-struct Refused(u16, &'static str, u32, String);
+pub(super) struct Refused(
+    pub(super) u16,
+    pub(super) &'static str,
+    pub(super) u32,
+    pub(super) String,
+);
 
 /// What a client gets for a request.
 pub(super) fn answer(shared: &Shared, tenant: &str, asked: &Asked) -> Answer {
@@ -25,7 +31,8 @@ pub(super) fn answer(shared: &Shared, tenant: &str, asked: &Asked) -> Answer {
     }
 }
 
-fn issue(shared: &Shared, tenant: &str, asked: &Asked) -> Result<Issued, Refused> {
+/// The method and the tenant, for every endpoint that takes forms.
+pub(super) fn check_place(shared: &Shared, tenant: &str, asked: &Asked) -> Result<(), Refused> {
     if asked.method != Method::POST {
         let text = format!(
             "The endpoint only accepts POST requests. Received a {} request.",
@@ -40,6 +47,11 @@ fn issue(shared: &Shared, tenant: &str, asked: &Asked) -> Result<Issued, Refused
         );
         return Err(Refused(400, "invalid_request", 90_002, text));
     }
+    Ok(())
+}
+
+fn issue(shared: &Shared, tenant: &str, asked: &Asked) -> Result<Issued, Refused> {
+    check_place(shared, tenant, asked)?;
     let grant_type = required(asked, "grant_type")?;
     let client = authenticated_client(shared, asked)?;
     let (options, now) = (&shared.options, shared.options.clock.now());
@@ -60,6 +72,12 @@ fn issue(shared: &Shared, tenant: &str, asked: &Asked) -> Result<Issued, Refused
         "refresh_token" => {
             let token = required(asked, "refresh_token")?;
             shared.grants().renew(options, token, &client.id, asked.one("scope"), now)?
+        }
+        device::GRANT_TYPE => {
+            let code = required(asked, "device_code")?;
+            let interval = options.device_interval;
+            let (user, scope) = shared.devices().redeem(code, &client.id, interval, now)?;
+            shared.grants().issue_to(options, &user, &client.id, &scope, now)
         }
         "client_credentials" => {
             if client.secret.is_none() {
@@ -86,7 +104,7 @@ fn issue(shared: &Shared, tenant: &str, asked: &Asked) -> Result<Issued, Refused
     Ok(issued)
 }
 
-fn required<'a>(asked: &'a Asked, name: &str) -> Result<&'a str, Refused> {
+pub(super) fn required<'a>(asked: &'a Asked, name: &str) -> Result<&'a str, Refused> {
     asked.one(name).filter(|_| asked.is_form).ok_or_else(|| {
         let text = format!("The request body must contain the following parameter: '{name}'.");
         Refused(400, "invalid_request", 900_144, text)
@@ -94,7 +112,10 @@ fn required<'a>(asked: &'a Asked, name: &str) -> Result<&'a str, Refused> {
 }
 
 /// The client that a request is from. RFC 6749 §2.3: the secret in the body or in Basic, not both.
-fn authenticated_client<'a>(shared: &'a Shared, asked: &Asked) -> Result<&'a SimClient, Refused> {
+pub(super) fn authenticated_client<'a>(
+    shared: &'a Shared,
+    asked: &Asked,
+) -> Result<&'a SimClient, Refused> {
     let basic = match &asked.authorization {
         None => None,
         Some(value) => Some(read_basic(value).ok_or_else(|| {
@@ -200,6 +221,26 @@ impl From<Denied> for Refused {
                             with this scope.";
                 return Refused(400, "invalid_grant", 65_001, text.to_owned());
             }
+            Denied::UnknownDeviceCode => {
+                let text = "The device code is not known or was used already.";
+                return Refused(400, "bad_verification_code", 70_018, text.to_owned());
+            }
+            Denied::DeviceCodeExpired => {
+                let text = "The device code has expired.";
+                return Refused(400, "expired_token", 70_019, text.to_owned());
+            }
+            Denied::Pending => {
+                let text = "Authorization is pending. Continue polling.";
+                return Refused(400, "authorization_pending", 70_016, text.to_owned());
+            }
+            Denied::SlowDown => {
+                let text = "The request is sent too often. Slow down.";
+                return Refused(400, "slow_down", 70_016, text.to_owned());
+            }
+            Denied::Declined => {
+                let text = "The user declined to sign in on the device.";
+                return Refused(400, "authorization_declined", 65_004, text.to_owned());
+            }
         };
         Refused(400, "invalid_grant", number, text.to_owned())
     }
@@ -255,7 +296,7 @@ fn id_token(shared: &Shared, user: &str, client: &str, nonce: Option<&str>) -> S
     format!("{}.{}.{}", part(header), part(claims), random_text(342))
 }
 
-fn refusal(shared: &Shared, Refused(status, error, number, text): &Refused) -> Answer {
+pub(super) fn refusal(shared: &Shared, Refused(status, error, number, text): &Refused) -> Answer {
     if shared.options.flavour == Flavour::Gmail {
         let body = json!({ "error": error, "error_description": text });
         return Answer::json(*status, &body.to_string());

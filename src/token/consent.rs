@@ -18,8 +18,8 @@ use crate::base::{Clock, Secret, Timestamp, limits};
 use crate::config::{Account, AccountName};
 use crate::net::{HttpClient, HttpPatience, HttpSetupError};
 use crate::oauth::{
-    AuthorizationRequest, Grant, IdTokenError, RedirectError, Refusal, RequestError,
-    authorization_parameters, authorization_url, code_request,
+    AuthorizationRequest, Grant, IdTokenError, RedirectError, Refusal, RequestError, TokenAnswer,
+    authorization_parameters, authorization_url, code_request, pasted_redirect,
 };
 use crate::store::{NewGrant, Origin, Store, StoreError};
 use crate::token::binding::binding;
@@ -69,6 +69,9 @@ impl Consent {
     ) -> Result<Self, ConsentError> {
         match account.grant {
             Grant::AuthorizationCode => {}
+            Grant::DeviceCode => {
+                return Err(ConsentError::OnAnotherDevice { account: account.name.clone() });
+            }
             grant @ Grant::ClientCredentials => {
                 return Err(ConsentError::NotNeeded { account: account.name.clone(), grant });
             }
@@ -78,9 +81,11 @@ impl Consent {
         })?;
         let http = HttpClient::new(account.provider.ca_file.as_deref(), HttpPatience::default())?;
         let loopback = Loopback::bind().await.map_err(ConsentError::Loopback)?;
-        // `localhost`, not 127.0.0.1: Entra lets any port follow only that name.
-        let redirect = format!("http://localhost:{}/", loopback.port());
-        let redirect = Url::parse(&redirect).expect("a name and a port number are a URL");
+        let redirect = pasted_redirect(&account.provider.name).unwrap_or_else(|| {
+            // `localhost`, not 127.0.0.1: Entra lets any port follow only that name.
+            let redirect = format!("http://localhost:{}/", loopback.port());
+            Url::parse(&redirect).expect("a name and a port number are a URL")
+        });
         let (verifier, state) = (random_text()?, random_text()?);
         let scopes = sign_in_scopes(account);
         // Only who is asked for an ID token sends the nonce back.
@@ -120,6 +125,11 @@ impl Consent {
         &self.url
     }
 
+    /// Where the browser ends. If that is https, nobody here sees it come: it has to be pasted.
+    pub fn redirect(&self) -> &Url {
+        &self.redirect
+    }
+
     /// Waits until the browser has come back. May be dropped and called again, so that a command
     /// line can wait for a pasted address at the same time.
     pub async fn wait(&mut self) -> Result<(), ConsentError> {
@@ -153,7 +163,7 @@ impl Consent {
     }
 
     async fn redeem(self) -> Result<Consented, ConsentError> {
-        let Account { provider, client, name, .. } = &*self.account;
+        let Account { provider, client, .. } = &*self.account;
         let code = self.code.as_ref().ok_or(ConsentError::TimedOut)?;
         let request =
             code_request(&provider.token_url, client, &self.redirect, code, &self.verifier)?;
@@ -162,29 +172,39 @@ impl Consent {
         let now = self.clock.now();
         let signed_in =
             identify(&self.account, answer.id_token.as_ref(), self.nonce.as_ref(), now)?;
-        if answer.refresh_token.is_none() {
-            return Err(ConsentError::NothingToRenew { scopes: provider.scopes.join(" ") });
-        }
-        let expires_at = asked_at + TokenPace::life(answer.expires_in);
-        let grant = NewGrant {
-            refresh_token: answer.refresh_token,
-            access_token: Some(answer.access_token),
-            expires_at: Some(expires_at),
-            obtained_at: asked_at,
-            obtained_by: signed_in.clone(),
-            retired: None,
-            origin: Some(Origin {
-                how: self.account.grant.as_str().to_owned(),
-                at: asked_at,
-                bound_to: binding(&self.account),
-            }),
-        };
-        let generation = put_grant(&self.store, name.as_str(), grant).await?;
-        tracing::info!(
-            account = %name, grant = %self.account.grant, event = "signed_in", %expires_at, "token"
-        );
-        Ok(Consented { account: name.clone(), signed_in, expires_at, generation })
+        keep(&self.account, &self.store, answer, signed_in, asked_at).await
     }
+}
+
+/// Stores what a sign-in has brought, if it can be renewed.
+pub(super) async fn keep(
+    account: &Account,
+    store: &Store,
+    answer: TokenAnswer,
+    signed_in: Option<String>,
+    asked_at: Timestamp,
+) -> Result<Consented, ConsentError> {
+    let Account { provider, name, .. } = account;
+    if answer.refresh_token.is_none() {
+        return Err(ConsentError::NothingToRenew { scopes: provider.scopes.join(" ") });
+    }
+    let expires_at = asked_at + TokenPace::life(answer.expires_in);
+    let grant = NewGrant {
+        refresh_token: answer.refresh_token,
+        access_token: Some(answer.access_token),
+        expires_at: Some(expires_at),
+        obtained_at: asked_at,
+        obtained_by: signed_in.clone(),
+        retired: None,
+        origin: Some(Origin {
+            how: account.grant.as_str().to_owned(),
+            at: asked_at,
+            bound_to: binding(account),
+        }),
+    };
+    let generation = put_grant(store, name.as_str(), grant).await?;
+    tracing::info!(account = %name, grant = %account.grant, event = "signed_in", %expires_at, "token");
+    Ok(Consented { account: name.clone(), signed_in, expires_at, generation })
 }
 
 /// Stores a new grant whatever is there: a person's word is newer than any renewal.
@@ -238,12 +258,32 @@ pub enum ConsentError {
         /// Its grant.
         grant: Grant,
     },
+    /// The account's person signs in on another device, which is another flow.
+    #[error("{account} uses the grant device_code: its sign-in has no browser on this machine")]
+    OnAnotherDevice {
+        /// The account.
+        account: AccountName,
+    },
     /// The provider has no page to sign in at.
     #[error("provider {provider} has no authorize_url in the configuration")]
     NowhereToSignIn {
         /// The provider.
         provider: String,
     },
+    /// The provider has no sign-in on another device.
+    #[error("{provider} has no sign-in with a code on another device: {reason}")]
+    NoDevice {
+        /// The provider.
+        provider: String,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// Whoever was asked said no.
+    #[error("the sign-in was declined; nothing was stored")]
+    Declined,
+    /// Nobody typed the code in time.
+    #[error("the code has expired before anybody signed in with it; start again")]
+    CodeExpired,
     /// No port could be bound.
     #[error("cannot listen on 127.0.0.1 for the browser to come back: {0}")]
     Loopback(io::Error),

@@ -18,7 +18,8 @@ use crate::base::{Clock, Secret, Timestamp, limits};
 use crate::config::{Account, AccountName};
 use crate::net::{HttpClient, HttpFault, HttpSetupError};
 use crate::oauth::{
-    Grant, Refusal, TokenAnswer, client_credentials_request, read_answer, refresh_request,
+    Grant, HttpRequest, Refusal, TokenAnswer, client_credentials_request, read_answer,
+    refresh_request,
 };
 use crate::store::{NewGrant, Origin, Store, StoreError, StoredGrant};
 use crate::token::binding::changed_since;
@@ -395,10 +396,10 @@ fn satisfied(slot: &Slot, cause: Cause) -> Option<AccessToken> {
 async fn ask(slot: &Slot, refresh_token: Option<&Secret>) -> Result<TokenAnswer, Refusal> {
     let Account { provider, client, grant, .. } = &*slot.account;
     let request = match (grant, refresh_token) {
-        (Grant::AuthorizationCode, Some(token)) => {
+        (Grant::AuthorizationCode | Grant::DeviceCode, Some(token)) => {
             refresh_request(&provider.token_url, client, token)
         }
-        (Grant::AuthorizationCode, None) => {
+        (Grant::AuthorizationCode | Grant::DeviceCode, None) => {
             return Err(misconfigured("there is no refresh token to renew with".to_owned()));
         }
         (Grant::ClientCredentials, _) => {
@@ -409,15 +410,24 @@ async fn ask(slot: &Slot, refresh_token: Option<&Secret>) -> Result<TokenAnswer,
     exchange(&slot.http, request).await
 }
 
-/// Sends a request and reads what comes back.
+/// Sends a request and reads the token that comes back.
 pub(super) async fn exchange(
     http: &HttpClient,
-    request: crate::oauth::HttpRequest,
+    request: HttpRequest,
 ) -> Result<TokenAnswer, Refusal> {
+    exchange_for(http, request, read_answer).await
+}
+
+/// Sends a request and reads what comes back.
+pub(super) async fn exchange_for<T>(
+    http: &HttpClient,
+    request: HttpRequest,
+    read: impl FnOnce(u16, Option<&str>, &[u8]) -> Result<T, Refusal>,
+) -> Result<T, Refusal> {
     let secrets = request.secrets();
     match http.send(request).await {
         Ok(mut answer) => {
-            let read = read_answer(answer.status, answer.retry_after.as_deref(), &answer.body);
+            let read = read(answer.status, answer.retry_after.as_deref(), &answer.body);
             answer.body.zeroize();
             // A gateway may answer with what it was sent.
             read.map_err(|refusal| refusal.without(&secrets))

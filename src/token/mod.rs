@@ -1,8 +1,10 @@
 //! Floor 3: an access token for every account, at any time, as long as that is possible at all.
 //!
 //! Owns [`TokenManager`], which obtains, keeps and renews tokens, [`Consent`], the sign-in of a
-//! person, and what else begins and ends a grant: [`import_grant`], [`log_out`]. It never sends mail, never decides what happens to mail without a token, and no text of
-//! its errors or log lines holds a secret. Sources: RFC 6749, 7636, 8252, 9700.
+//! person, [`DeviceConsent`], the same on another device, and what else begins and ends a grant:
+//! [`import_grant`], [`log_out`]. It never sends mail, never decides what happens to mail without a
+//! token, and no text of its errors or log lines holds a secret. Sources: RFC 6749, 7636, 8252,
+//! 8628, 9700.
 //!
 //! Invariants:
 //! 1. One request in flight per account: callers in this process wait for each other, other
@@ -18,6 +20,7 @@
 
 mod binding;
 mod consent;
+mod device;
 mod identity;
 mod import;
 mod logout;
@@ -31,6 +34,7 @@ use crate::base::{Secret, Timestamp};
 
 pub use binding::changed_since;
 pub use consent::{Consent, ConsentError, Consented};
+pub use device::{DeviceConsent, DevicePace};
 pub use import::import_grant;
 pub use logout::{Revocation, log_out};
 pub use manager::{TokenManager, TokenSetupError};

@@ -191,22 +191,25 @@ impl Slot {
         let changed = stored.and_then(|grant| changed_since(grant, &self.account));
         match (self.account.grant, stored) {
             (Grant::ClientCredentials, _) => None,
-            (Grant::AuthorizationCode, None) => {
+            (Grant::AuthorizationCode | Grant::DeviceCode, None) => {
                 Some(format!("nobody has signed in for {name} yet; {sign_in}"))
             }
-            (Grant::AuthorizationCode, Some(_)) if changed.is_some() => Some(format!(
-                "the stored sign-in for {name} belongs to another configuration ({} changed); {sign_in}, \
+            (Grant::AuthorizationCode | Grant::DeviceCode, Some(_)) if changed.is_some() => {
+                Some(format!(
+                    "the stored sign-in for {name} belongs to another configuration ({} changed); {sign_in}, \
                  or restart the relay if it has yet to read the new configuration",
-                changed.unwrap_or_default()
-            )),
-            (Grant::AuthorizationCode, Some(grant)) => match (&grant.retired, &grant.refresh_token)
-            {
-                (Some(reason), _) => Some(format!("{reason}; {sign_in}")),
-                (None, None) => {
-                    Some(format!("the sign-in for {name} cannot be renewed; {sign_in}"))
+                    changed.unwrap_or_default()
+                ))
+            }
+            (Grant::AuthorizationCode | Grant::DeviceCode, Some(grant)) => {
+                match (&grant.retired, &grant.refresh_token) {
+                    (Some(reason), _) => Some(format!("{reason}; {sign_in}")),
+                    (None, None) => {
+                        Some(format!("the sign-in for {name} cannot be renewed; {sign_in}"))
+                    }
+                    (None, Some(_)) => None,
                 }
-                (None, Some(_)) => None,
-            },
+            }
         }
     }
 

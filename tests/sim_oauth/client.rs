@@ -131,9 +131,12 @@ pub async fn get(sim: &Sim, url: &Url) -> Seen {
 }
 
 pub async fn post(sim: &Sim, fields: &[(&str, &str)], extra: &str) -> Seen {
-    let url = sim.token_url();
-    let request = post_request(&url, fields, extra);
-    read_answer(&exchange(sim, &url, &request).await.unwrap()).unwrap()
+    post_to(sim, &sim.token_url(), fields, extra).await
+}
+
+pub async fn post_to(sim: &Sim, url: &Url, fields: &[(&str, &str)], extra: &str) -> Seen {
+    let request = post_request(url, fields, extra);
+    read_answer(&exchange(sim, url, &request).await.unwrap()).unwrap()
 }
 
 pub fn form(fields: &[(&str, &str)]) -> String {

@@ -7,8 +7,8 @@ use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD, Engine};
 use mailbearer::sim::{RefreshRule, Sim, SimLimits, SimOptions};
 
 use crate::client::{
-    REDIRECT, SCOPE, USER, VERIFIER, authorize_url, code, form, get, post, redeem, redeem_with,
-    refresh,
+    REDIRECT, SCOPE, USER, VERIFIER, authorize_url, code, form, get, post, post_to, redeem,
+    redeem_with, refresh,
 };
 
 async fn sim() -> Sim {
@@ -325,5 +325,51 @@ async fn configuration_text_points_at_the_services() {
     assert_eq!(account["grant"].as_str(), Some("authorization_code"));
     assert_eq!(account["delivery"].as_str(), Some("queue"), "more keys may follow");
     assert_eq!(table["account"][1]["client_secret"]["file"].as_str(), Some("/tmp/secret"));
+    sim.stop().await;
+}
+
+#[tokio::test]
+async fn a_code_for_another_device_is_typed_on_a_page() {
+    let grant_type = "urn:ietf:params:oauth:grant-type:device_code";
+    let sim = sim().await;
+    let client = &sim.client().unwrap().id;
+    let asked =
+        post_to(&sim, &sim.device_url(), &[("client_id", client), ("scope", SCOPE)], "").await;
+    let json = asked.json();
+    assert_eq!(
+        (asked.status, &json["expires_in"], &json["interval"]),
+        (200, &900.into(), &5.into())
+    );
+    assert!(json["verification_uri_complete"].is_null(), "Entra has none");
+    let user_code = json["user_code"].as_str().unwrap();
+    let poll = [
+        ("grant_type", grant_type),
+        ("client_id", client),
+        ("device_code", json["device_code"].as_str().unwrap()),
+    ];
+    let answer = post(&sim, &poll, "").await;
+    assert_eq!(answer.error(), (400, "authorization_pending".to_owned(), 70_016));
+    let answer = post(&sim, &poll, "").await;
+    assert_eq!(answer.error().1, "slow_down");
+
+    let mut page: url::Url = json["verification_uri"].as_str().unwrap().parse().unwrap();
+    let empty = get(&sim, &page).await;
+    assert!(empty.body.contains("name=\"user_code\"") && empty.body.contains(USER));
+    page.query_pairs_mut().append_pair("user_code", "wrong").append_pair("signed_in", USER);
+    assert_eq!(get(&sim, &page).await.status, 400);
+    page.query_pairs_mut().clear().append_pair("user_code", user_code);
+    page.query_pairs_mut().append_pair("signed_in", USER);
+    assert_eq!(get(&sim, &page).await.status, 200);
+    sim.stop().await;
+}
+
+#[tokio::test]
+async fn google_lets_no_other_device_send_mail() {
+    let sim = Sim::start(SimOptions::gmail()).await.unwrap();
+    let client = &sim.client().unwrap().id;
+    let fields = [("client_id", client.as_str()), ("scope", "https://mail.google.com/")];
+    let refused = post_to(&sim, &sim.device_url(), &fields, "").await;
+    assert_eq!((refused.status, &refused.json()["error"]), (400, &"invalid_scope".into()));
+    assert!(sim.user_codes().is_empty());
     sim.stop().await;
 }

@@ -173,6 +173,12 @@ impl Client {
     }
 }
 
+pub fn oauthbearer(user: &str, token: &Secret) -> String {
+    let token = token.expose();
+    let fields = format!("host=localhost\u{1}port=587\u{1}auth=Bearer {token}");
+    BASE64_STANDARD.encode(format!("n,a={user},\u{1}{fields}\u{1}\u{1}"))
+}
+
 pub fn xoauth2(user: &str, token: &Secret) -> String {
     let text = format!("user={user}\u{1}auth=Bearer {}\u{1}\u{1}", token.expose());
     BASE64_STANDARD.encode(text)

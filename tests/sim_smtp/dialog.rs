@@ -4,7 +4,7 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use mailbearer::base::{Clock, Secret, Timestamp};
 use mailbearer::sim::{Flavour, Sim, SimLimits, SimOptions, SimUser};
 
-use crate::client::{Client, Gone, USER, xoauth2};
+use crate::client::{Client, Gone, USER, oauthbearer, xoauth2};
 
 #[tokio::test]
 async fn ehlo_announces_what_exchange_online_announces() {
@@ -337,7 +337,36 @@ async fn gmail_explains_a_bad_token_in_a_challenge() {
     let mut client = Client::secure(&sim).await;
     assert!(client.authenticate(USER, &Secret::new("bad")).await.starts_with("334 "));
     assert!(client.ask("QUIT").await.starts_with("535-5.7.8 "));
-    assert!(sim.offences()[0].contains("wants an empty line"));
+    assert!(sim.offences()[0].contains("was not answered as it has to"));
+    sim.stop().await;
+}
+
+#[tokio::test]
+async fn gmail_takes_oauthbearer_and_exchange_does_not() {
+    let sim = Sim::start(SimOptions::gmail()).await.unwrap();
+    let mut client = Client::secure(&sim).await;
+    assert_eq!(client.ask("AUTH OAUTHBEARER").await, "334 ");
+    let bad = oauthbearer(USER, &Secret::new("bad"));
+    assert!(client.ask(&bad).await.starts_with("334 "));
+    assert!(client.ask("AQ==").await.starts_with("535-5.7.8 "));
+    assert_eq!(client.ask("AUTH OAUTHBEARER").await, "334 ");
+    let good = oauthbearer(USER, &sim.access_token(USER));
+    assert_eq!(client.ask(&good).await, "235 2.7.0 Accepted");
+    assert_eq!(sim.offences(), [""; 0]);
+
+    let mut client = Client::secure(&sim).await;
+    assert_eq!(client.ask("AUTH OAUTHBEARER").await, "334 ");
+    assert!(client.ask(&bad).await.starts_with("334 "));
+    assert!(client.ask("").await.starts_with("535-5.7.8 "));
+    assert_eq!(sim.offences().len(), 1, "an empty line is XOAUTH2's answer");
+    assert_eq!(client.ask("AUTH OAUTHBEARER").await, "334 ");
+    let reply = client.ask(&xoauth2(USER, &sim.access_token(USER))).await;
+    assert!(reply.starts_with("535"), "{reply}");
+    sim.stop().await;
+
+    let sim = Sim::start(SimOptions::default()).await.unwrap();
+    let mut client = Client::secure(&sim).await;
+    assert!(client.ask("AUTH OAUTHBEARER").await.starts_with("504 5.7.4"));
     sim.stop().await;
 }
 

@@ -35,6 +35,8 @@ pub struct Setup {
     pub listener: String,
     /// Lines of the `[[account]]` table.
     pub account: String,
+    /// Lines of the `[[provider]]` table.
+    pub provider: String,
     pub schedule: Schedule,
     /// There is a `[[credential]]`.
     pub has_credential: bool,
@@ -50,6 +52,7 @@ impl Default for Setup {
             server: String::new(),
             listener: "tls = \"starttls\"\nauth = \"required\"\n".to_owned(),
             account: String::new(),
+            provider: String::new(),
             schedule: Schedule {
                 first: quick,
                 longest: quick * 10,
@@ -94,13 +97,14 @@ impl Relay {
         };
         let text = format!(
             "[server]\nhostname = \"localhost\"\ndata_dir = \"{}\"\n{}\n\
-             {credential}\n{}{}\n{}\n\
+             {credential}\n{}{}\n{}{}\n\
              [[listener]]\naddress = \"127.0.0.1:0\"\n{}\n",
             folder.path().join("data").display(),
             setup.server,
             sim.account_toml(MAILBOX),
             setup.account,
             sim.provider_toml(&ca_file),
+            setup.provider,
             setup.listener,
         );
         let config = config::parse(&text, Path::new("/test/mailbearer.toml"))

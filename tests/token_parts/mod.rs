@@ -19,7 +19,7 @@ use mailbearer::config::{
 };
 use mailbearer::mail::Mailbox;
 use mailbearer::net::HttpPatience;
-use mailbearer::oauth::{ClientRegistration, Grant};
+use mailbearer::oauth::{ClientRegistration, Grant, Mechanism};
 use mailbearer::store::{NewGrant, Store};
 use mailbearer::token::{TokenManager, TokenPace};
 use serde_json::{Value, json};
@@ -267,8 +267,10 @@ pub fn account(grant: Grant, token_url: Url) -> Arc<Account> {
                 port: 587,
                 tls: UpstreamTls::StartTls,
             },
+            mechanism: Mechanism::Xoauth2,
             authorize_url: Some(Url::parse("https://login.example/authorize").unwrap()),
             token_url,
+            device_url: None,
             revoke_url: None,
             issuer: None,
             scopes: vec!["mail.send".to_owned(), "offline_access".to_owned()],

@@ -1,15 +1,23 @@
-//! AUTH in a session: XOAUTH2 in two steps or inline, and LOGIN, which never succeeds.
+//! AUTH in a session: XOAUTH2 and OAUTHBEARER in two steps or inline, and LOGIN, which never
+//! succeeds.
 
 use crate::base::limits;
 use crate::sim::fault::Point;
 use crate::sim::options::Flavour;
-use crate::sim::sasl::{Credentials, Response, read_xoauth2};
+use crate::sim::sasl::{Credentials, Response, read_oauthbearer, read_xoauth2};
 use crate::sim::script::Moment;
 use crate::sim::session::Session;
 use crate::sim::wire::{Ended, Line, Wire};
 
 /// Octets of an inline AUTH line from which on Gmail refuses it.
 const GMAIL_AUTH_LINE_OCTETS: usize = 1_000;
+
+/// The two ways to present a token.
+#[derive(Clone, Copy, Debug)]
+enum Bearer {
+    Xoauth2,
+    OauthBearer,
+}
 
 impl Session {
     pub(super) async fn auth(
@@ -33,7 +41,10 @@ impl Session {
             self.offence(&format!("AUTH {mechanism:.40}, which is not offered"));
         }
         match mechanism.as_str() {
-            "XOAUTH2" => self.auth_xoauth2(wire, initial).await,
+            "XOAUTH2" => self.auth_token(wire, initial, Bearer::Xoauth2).await,
+            "OAUTHBEARER" if self.shared.options.flavour == Flavour::Gmail => {
+                self.auth_token(wire, initial, Bearer::OauthBearer).await
+            }
             "LOGIN" => self.auth_login(wire, initial).await,
             _ => {
                 let text = self.shared.texts.unknown_mechanism();
@@ -61,7 +72,12 @@ impl Session {
         (is_gmail && octets > GMAIL_AUTH_LINE_OCTETS).then(|| texts.auth_line_too_long())
     }
 
-    async fn auth_xoauth2(&mut self, wire: &mut Wire, initial: Option<&str>) -> Result<(), Ended> {
+    async fn auth_token(
+        &mut self,
+        wire: &mut Wire,
+        initial: Option<&str>,
+        bearer: Bearer,
+    ) -> Result<(), Ended> {
         let (response, point) = match initial {
             Some(initial) => (initial.to_owned(), Point::Auth),
             None => {
@@ -74,19 +90,25 @@ impl Session {
                 }
             }
         };
-        match read_xoauth2(&response) {
-            Response::Xoauth2(credentials) => self.judge_token(wire, point, &credentials).await,
+        let read = match bearer {
+            Bearer::Xoauth2 => read_xoauth2(&response),
+            Bearer::OauthBearer => read_oauthbearer(&response),
+        };
+        match read {
+            Response::Token(credentials) => {
+                self.judge_token(wire, point, &credentials, bearer).await
+            }
             Response::Cancelled => {
                 self.reply(wire, point, "501 5.7.0 Authentication cancelled").await?;
                 Ok(())
             }
             Response::NotBase64 => {
-                self.offence("an XOAUTH2 response was not base64");
+                self.offence("a response with a token was not base64");
                 self.reply(wire, point, "501 5.5.2 Cannot decode response").await?;
                 Ok(())
             }
             Response::Malformed => {
-                self.offence("an XOAUTH2 response was malformed");
+                self.offence("a response with a token was malformed");
                 let text = self.shared.texts.token_refused(self.shared.options.clock.now());
                 self.reply(wire, point, &text).await?;
                 Ok(())
@@ -99,6 +121,7 @@ impl Session {
         wire: &mut Wire,
         point: Point,
         Credentials { user, token }: &Credentials,
+        bearer: Bearer,
     ) -> Result<(), Ended> {
         let (options, texts) = (&self.shared.options, &self.shared.texts);
         let now = options.clock.now();
@@ -116,10 +139,14 @@ impl Session {
         if said.starts_with('2') {
             self.enter(user);
         } else if said.starts_with("334") {
-            // RFC 7628 §3.2.3 in Google's dialect: the client owes an empty line.
+            // RFC 7628 §3.2.3: the client owes ^A, or in Google's dialect an empty line.
+            let owed: &[u8] = match bearer {
+                Bearer::Xoauth2 => b"",
+                Bearer::OauthBearer => b"AQ==",
+            };
             match wire.line(limits::AUTH_LINE_OCTETS).await? {
-                Line::Whole(line) if line.is_empty() => {}
-                _ => self.offence("the challenge of a refused token wants an empty line"),
+                Line::Whole(line) if line == owed => {}
+                _ => self.offence("the challenge of a refused token was not answered as it has to"),
             }
             let text = self.shared.texts.token_refused(now);
             self.reply(wire, Point::AuthResponse, &text).await?;
