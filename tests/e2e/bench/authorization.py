@@ -31,6 +31,8 @@ class Client:
     access_token_seconds: int = 3600
     secret: str | None = None
     mailbox: str | None = None
+    grant: str | None = None
+    """How mailbearer calls its first grant, where the protocol has another name for it."""
 
 
 class AuthorizationServer:
@@ -47,6 +49,7 @@ class AuthorizationServer:
         self.issuer = f"https://localhost:{self.gate.port}"
         self.authorize_url = f"{self.issuer}/{TENANT}/oauth2/v2.0/authorize"
         self.token_url = f"{self.issuer}/{TENANT}/oauth2/v2.0/token"
+        self.device_url = f"{self.issuer}/{TENANT}/oauth2/v2.0/devicecode"
         self.revoke_url = f"{self.issuer}/revoke"
         self.introspection_url = f"https://{':'.join(INTROSPECTOR)}@localhost:{self._port}/introspect"
 

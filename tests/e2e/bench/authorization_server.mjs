@@ -33,11 +33,14 @@ const provider = new Provider(settings.issuer, {
   routes: {
     authorization: `/${settings.tenant}/oauth2/v2.0/authorize`,
     token: `/${settings.tenant}/oauth2/v2.0/token`,
+    device_authorization: `/${settings.tenant}/oauth2/v2.0/devicecode`,
+    code_verification: '/devicelogin',
     introspection: '/introspect',
     revocation: '/revoke',
   },
   features: {
     clientCredentials: { enabled: true },
+    deviceFlow: { enabled: true },
     devInteractions: { enabled: false },
     revocation: { enabled: true },
     introspection: { enabled: true, allowedPolicy: (_context, client) => client.clientId === settings.introspector.id },

@@ -20,6 +20,9 @@ SHORT_LIFE_SECONDS = 5
 
 # The client registrations. All secrets are throw-away and exist in this run only.
 DESKTOP = Client("desktop", grants=("authorization_code", "refresh_token"))
+TELEVISION = Client(
+    "television", grants=("urn:ietf:params:oauth:grant-type:device_code", "refresh_token"), grant="device_code"
+)
 BRIEF_DAEMON = Client(
     "brief-daemon",
     grants=("client_credentials",),
@@ -54,7 +57,7 @@ class Bench:
             self.authorization = AuthorizationServer(
                 self.folder / "authorization",
                 self.authority,
-                [DESKTOP, SHORT_LIVED, DAEMON, SHORT_LIVED_DAEMON, BRIEF_DAEMON],
+                [DESKTOP, TELEVISION, SHORT_LIVED, DAEMON, SHORT_LIVED_DAEMON, BRIEF_DAEMON],
                 [ALICE, SCANNER, ROBOT],
             )
             self._started.append(self.authorization)

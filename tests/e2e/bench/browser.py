@@ -41,9 +41,31 @@ def sign_in(start: str, mailbox: str, tls: ssl.SSLContext, follow_to_loopback: b
     return page
 
 
-def _open(opener: urllib.request.OpenerDirector, url: str) -> Page:
+def enter_code(page: str, code: str, mailbox: str, tls: ssl.SSLContext) -> Page:
+    """Types the code that `mailbearer login` shows into the provider's page, confirms it, and signs in as `mailbox`."""
+    opener = urllib.request.build_opener(
+        urllib.request.HTTPSHandler(context=tls),
+        urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar()),
+        urllib.request.ProxyHandler({}),
+    )
+    asked = _submit(opener, _open(opener, page), user_code=code)
+    confirmed = _submit(opener, asked)
+    pressed = urllib.parse.urlencode({"mailbox": mailbox})
+    return _open(opener, f"{confirmed.url}?{pressed}")
+
+
+def _submit(opener: urllib.request.OpenerDirector, page: Page, **typed: str) -> Page:
+    """Posts the page's form: what it holds already, and what was typed."""
+    action = re.search(r'<form [^>]*action="([^"]+)"', page.text)
+    assert action, page.text
+    held = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', page.text))
+    form = urllib.parse.urlencode({**held, **typed}).encode()
+    return _open(opener, urllib.parse.urljoin(page.url, action.group(1)), form)
+
+
+def _open(opener: urllib.request.OpenerDirector, url: str, form: bytes | None = None) -> Page:
     try:
-        with opener.open(url, timeout=30) as answer:
+        with opener.open(url, form, timeout=30) as answer:
             return Page(answer.geturl(), answer.read().decode())
     except _Unreachable as end:
         return Page(end.url, "")

@@ -98,6 +98,7 @@ name = "{_provider_name(scopes)}"
 smtp = {{ host = "{host}", port = {bench.upstream.gate.port}, tls = "starttls" }}
 authorize_url = "{bench.authorization.authorize_url}"
 token_url = "{bench.authorization.token_url}"
+device_url = "{bench.authorization.device_url}"
 revoke_url = "{bench.authorization.revoke_url}"
 issuer = "{bench.authorization.issuer}"
 scopes = {json.dumps(scopes)}
@@ -113,7 +114,7 @@ def _account(account: Account, folder: Path) -> str:
 mailbox = "{account.mailbox}"
 provider = "{_provider_name(_scopes(account))}"
 client_id = "{client.id}"
-grant = "{client.grants[0]}"
+grant = "{client.grant or client.grants[0]}"
 sender = "keep"
 delivery = "{account.delivery}"
 """

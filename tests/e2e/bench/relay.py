@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from . import parts
 from .bench import Bench
-from .browser import Page, sign_in
+from .browser import Page, enter_code, sign_in
 from .configuration import Account, Server, compose
 from .process import PATIENCE, Daemon, free_port, listens, wait_until
 
@@ -93,6 +93,22 @@ class Relay:
         status, printed = self._login(account, account.mailbox, paste=True)
         _assert_signed_in(status, printed)
 
+    def login_by_code(self, account: Account) -> None:
+        """`mailbearer login` with the grant device_code: the code is typed on another device."""
+        output = self.folder / "login.log"
+        with output.open("wb") as log:
+            process = subprocess.Popen(
+                self._command("login", account.mailbox), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+            )
+        try:
+            page, code = wait_until("mailbearer login prints page and code", lambda: _page_and_code(output, process))
+            enter_code(page, code, account.mailbox, self.bench.authorization.tls())
+            process.wait(timeout=PATIENCE)
+        finally:
+            process.kill()
+            process.wait()
+        _assert_signed_in(process.returncode, output.read_text())
+
     def login_refused(self, account: Account, person: str) -> str:
         """`mailbearer login` at which another person signs in: what it prints when it refuses that."""
         status, printed = self._login(account, person)
@@ -160,6 +176,15 @@ def _first_address(output: Path, process: subprocess.Popen[bytes]) -> str | None
     # A line is complete only with its end: half an address would be a wrong one.
     if found := re.search(r"(https://\S+)\s", printed):
         return found.group(1)
+    if process.poll() is not None:
+        raise AssertionError(f"mailbearer login ended with {process.returncode}:\n{printed}")
+    return None
+
+
+def _page_and_code(output: Path, process: subprocess.Popen[bytes]) -> tuple[str, str] | None:
+    printed = output.read_text()
+    if found := re.search(r"page +(https://\S+)\s+code +(\S+)\s", printed):
+        return found.group(1), found.group(2)
     if process.poll() is not None:
         raise AssertionError(f"mailbearer login ended with {process.returncode}:\n{printed}")
     return None

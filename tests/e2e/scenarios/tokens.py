@@ -10,6 +10,7 @@ from bench.bench import (
     SCANNER,
     SHORT_LIVED,
     SHORT_LIVED_DAEMON,
+    TELEVISION,
     Bench,
 )
 from bench.clients import Route, submit
@@ -69,6 +70,20 @@ def login_by_pasting(bench: Bench) -> None:
     relay.login_by_pasting(account)
     with relay:
         _delivers(bench, relay, account, "login-pasted@fabrikam.test")
+
+
+@scenario("login with a code that is typed on another device, and the mail flows")
+def login_by_code(bench: Bench) -> None:
+    account = Account(SCANNER, TELEVISION)
+    relay = Relay(bench, [account])
+    relay.login_by_code(account)
+    with relay:
+        _delivers(bench, relay, account, "login-code@fabrikam.test")
+        # What came with the code is renewed like any other grant.
+        bench.authorization.revoke_access_tokens(TELEVISION.id)
+        _end_upstream_sessions(bench)
+        _delivers(bench, relay, account, "login-code-renewed@fabrikam.test")
+    assert bench.authorization.grants(TELEVISION.id)[-1] == "refresh_token"
 
 
 @scenario("login refuses somebody else who signs in by name, and stores nothing")
